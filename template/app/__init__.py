@@ -1,0 +1,1 @@
+"""A chat backend: FastAPI, openai-chatkit and, from level agent on, openai-agents."""

@@ -1,0 +1,90 @@
+"""What has to hold before the SDK acts on a request, so that a refusal leaves nothing behind.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+from chatkit import types as ck
+from chatkit.server import ChatKitServer
+from pydantic import TypeAdapter, ValidationError
+
+from .context import RequestContext
+from .errors import ApiError, not_supported
+
+if TYPE_CHECKING:
+    from .base import BaseServer
+
+MAX_PAGE = 100
+_REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
+
+
+def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
+    """The request in `body`. Raises ApiError 400 that says which part does not fit."""
+    try:
+        return _REQUEST.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        text = ".".join(map(str, first["loc"])) + ": " + first["msg"]
+        raise ApiError(400, "invalid_request", text.removeprefix(": ")[:300]) from None
+
+
+async def check(server: "BaseServer", request: ck.ChatKitReq, context: RequestContext) -> None:
+    """Refuse what the SDK would let through, or would notice only when the stream has begun."""
+    store = server.store
+    match request:
+        case ck.ThreadsListReq():
+            request.params.limit = _page_size(request.params.limit)
+        case ck.ItemsListReq(params=params):
+            params.limit = _page_size(params.limit)
+            await store.load_thread(params.thread_id, context=context)
+        case ck.ThreadsCreateReq():
+            for attachment_id in request.params.input.attachments:
+                await store.load_attachment(attachment_id, context=context)
+        case ck.ItemsFeedbackReq(params=params):
+            if len(set(params.item_ids)) > MAX_PAGE:
+                raise ApiError(400, "invalid_request", f"At most {MAX_PAGE} items at once.")
+            await store.load_thread(params.thread_id, context=context)
+            for item_id in set(params.item_ids):
+                await store.load_item(params.thread_id, item_id, context=context)
+        case ck.ThreadsCustomActionReq():
+            _require(server, "action", "widget actions")
+        case ck.ThreadsSyncCustomActionReq():
+            _require(server, "sync_action", "synchronous widget actions")
+            thread = await store.load_thread(request.params.thread_id, context=context)
+            if (reason := closed(thread)) is not None:
+                raise ApiError(403, "thread_closed", reason)
+        case ck.InputTranscribeReq():
+            _require(server, "transcribe", "dictation")
+            _check_base64(request.params.audio_base64)
+        case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
+            raise not_supported("attachments")
+        case ck.AttachmentsDeleteReq():
+            await store.load_attachment(request.params.attachment_id, context=context)
+
+
+def closed(thread: ck.ThreadMetadata) -> str | None:
+    """Why nothing may be added to the thread, or None: ChatKit itself only draws the status."""
+    if thread.status.type == "active":
+        return None
+    return thread.status.reason or f"This conversation is {thread.status.type}."
+
+
+def _page_size(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        raise ApiError(400, "bad_limit", "limit must be at least 1.")
+    return limit and min(limit, MAX_PAGE)
+
+
+def _require(server: "BaseServer", method: str, what: str) -> None:
+    if getattr(type(server), method) is getattr(ChatKitServer, method):
+        raise not_supported(what)
+
+
+def _check_base64(text: str) -> None:
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ApiError(400, "invalid_request", "audio_base64 is not base64.") from None

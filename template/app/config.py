@@ -1,0 +1,80 @@
+"""Settings: where they come from, and how a missing or contradictory one stops the start.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Section(BaseSettings):
+    """Base of every part of the settings; read from the environment, then from `.env`."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    app_env: Literal["development", "production"] = "development"
+
+    @property
+    def is_production(self) -> bool:
+        return self.app_env == "production"
+
+    def problems(self) -> list[str]:
+        """What stops the start: one sentence each, naming the variable and how to set it."""
+        return []
+
+    def notes(self) -> list[str]:
+        """What the log says once at the start."""
+        return []
+
+
+class AppSettings(Section):
+    """What every project has, whatever its answers are."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Origins of front ends that are not served from this server's own, separated by commas.
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    max_body_bytes: Annotated[int, Field(gt=0)] = 1_000_000
+    body_timeout: Annotated[float, Field(gt=0)] = 20.0  # seconds to send a request's body
+    stream_heartbeat: Annotated[float, Field(gt=0)] = 15.0  # seconds of silence before a comment
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+
+    def problems(self) -> list[str]:
+        bad = [origin for origin in self.allowed_origins if not _is_origin(origin)]
+        return super().problems() + [
+            f"ALLOWED_ORIGINS has {origin!r}, which is not an origin: write scheme and host, "
+            "as in https://www.example.com, separated by commas. A * would let every site in."
+            for origin in bad
+        ]
+
+
+def _is_origin(text: str) -> bool:
+    scheme, _, host = text.partition("://")
+    return scheme in ("http", "https") and bool(host) and not set(host) & set("/*?#@ ")
+
+
+def stop_on_problems(settings: Section) -> None:
+    """Raises SystemExit with a sentence a line when the settings cannot work."""
+    if problems := settings.problems():
+        raise SystemExit("\n".join(problems))
+
+
+def explain(error: ValidationError) -> str:
+    """A sentence a line for values that do not fit, without repeating them: some are secrets."""
+    return "\n".join(
+        f"{'_'.join(map(str, problem['loc'])).upper()} does not fit: {problem['msg']}. "
+        "Set it in the environment or in .env."
+        for problem in error.errors(include_input=False, include_url=False)
+    )

@@ -1,0 +1,66 @@
+"""The HTTP surface: POST /chatkit, GET /health, GET /ready.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from chatkit.server import StreamingResult
+from chatkit.store import NotFoundError
+from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from .auth import authenticate
+from .edge import check_headers
+from .errors import ApiError, error_response
+from .stream import EventStream, Turn
+
+router = APIRouter()
+
+
+@router.post("/chatkit")
+async def chatkit(request: Request) -> Response:
+    """One ChatKit request: JSON, or server-sent events for those that make the assistant speak."""
+    try:
+        response = await answer(request)
+    except ClientDisconnect:
+        response = Response(status_code=400)  # nobody is there to read it
+    except Exception as error:
+        response = error_response(error)
+    if cookie := getattr(request.state, "set_cookie", None):
+        response.headers.append("set-cookie", cookie)
+    return response
+
+
+async def answer(request: Request) -> Response:
+    state = request.app.state
+    check_headers(request, state.settings.allowed_origins)
+    context = await authenticate(request)
+    result = await state.server.process(await request.body(), context)
+    if not isinstance(result, StreamingResult):
+        return Response(result.json, media_type="application/json")
+    turn = Turn(result.json_events)
+    state.turns.add(turn)
+    turn.task.add_done_callback(lambda _: state.turns.discard(turn))
+    try:
+        await turn.first()
+    except BaseException:
+        turn.stop()
+        raise
+    if turn.is_empty:
+        # The SDK says nothing at all when the message to retry is not there.
+        raise NotFoundError
+    return EventStream(turn, state.settings.stream_heartbeat)
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """The process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(request: Request) -> JSONResponse:
+    """The store can be used: what a load balancer asks before it sends requests."""
+    if reason := await request.app.state.server.store.ready():
+        return error_response(ApiError(503, "not_ready", reason))
+    return JSONResponse({"status": "ready"})

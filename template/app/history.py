@@ -1,0 +1,77 @@
+"""What the model is told of the conversation so far.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from agents import TResponseInputItem
+from chatkit.agents import ThreadItemConverter
+from chatkit.types import (
+    AssistantMessageItem,
+    Attachment,
+    HiddenContextItem,
+    ThreadMetadata,
+    UserMessageTagContent,
+)
+from openai.types.responses import (
+    EasyInputMessageParam,
+    ResponseInputContentParam,
+    ResponseInputTextParam,
+)
+
+from .context import RequestContext
+from .store.base import BaseStore, new_id
+
+
+class History(ThreadItemConverter):
+    """Thread items as model input that both OpenAI APIs accept on every turn."""
+
+    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem:
+        # Plain text: Chat Completions refuses the output_text parts of the default.
+        text = "".join(part.text for part in item.content)
+        return EasyInputMessageParam(type="message", role="assistant", content=text)
+
+    async def hidden_context_to_input(
+        self, item: HiddenContextItem
+    ) -> TResponseInputItem | list[TResponseInputItem] | None:
+        match item.content:
+            case {"type": "tool_record", "call": call, "output": output}:
+                return [call, output]
+            case str():
+                return await super().hidden_context_to_input(item)
+        text = item.model_copy(update={"content": json.dumps(item.content, default=str)})
+        return await super().hidden_context_to_input(text)
+
+    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputContentParam:
+        return ResponseInputTextParam(type="input_text", text=f"@{tag.text}")
+
+    async def attachment_to_message_content(
+        self, attachment: Attachment
+    ) -> ResponseInputContentParam:
+        return ResponseInputTextParam(type="input_text", text=f"[attachment: {attachment.name}]")
+
+
+async def load_history(
+    store: BaseStore, thread: ThreadMetadata, limit: int, context: RequestContext
+) -> list[TResponseInputItem]:
+    """The thread's newest `limit` items, oldest first, as model input.
+
+    A tool's call and its output are one item of the thread, so none is ever cut from the other.
+    """
+    page = await store.load_thread_items(thread.id, None, limit, "desc", context)
+    return await History().to_agent_input(page.data[::-1])
+
+
+def tool_record(thread: ThreadMetadata, call: Any, output: Any) -> HiddenContextItem:
+    """A server tool's call with its output, for the model's later turns; never shown."""
+    call = {"type": "function_call", **{k: call[k] for k in ("call_id", "name", "arguments")}}
+    output = {k: output[k] for k in ("type", "call_id", "output")}
+    return HiddenContextItem(
+        id=new_id("message"),
+        thread_id=thread.id,
+        created_at=datetime.now(),
+        content={"type": "tool_record", "call": call, "output": output},
+    )

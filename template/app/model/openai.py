@@ -1,0 +1,37 @@
+"""Models of OpenAI, by the Responses API.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from agents import Model, OpenAIResponsesModel
+from openai import AsyncOpenAI
+from pydantic import SecretStr
+
+from ..config import Section
+
+DEFAULT_MODEL = "gpt-5-mini"
+
+
+class OpenaiSettings(Section):
+    model: str = ""
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.is_production and self.model != "offline" and not has_credentials(self):
+            found.append("OPENAI_API_KEY is not set: put the project's key in the environment.")
+        return found
+
+
+def has_credentials(settings: OpenaiSettings) -> bool:
+    return settings.openai_api_key is not None
+
+
+def build_model(settings: OpenaiSettings) -> Model:
+    """The model that `settings` names. Raises openai.OpenAIError without a key."""
+    key = settings.openai_api_key
+    client = AsyncOpenAI(
+        api_key=key.get_secret_value() if key else None, base_url=settings.openai_base_url
+    )
+    return OpenAIResponsesModel(settings.model or DEFAULT_MODEL, client)

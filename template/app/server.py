@@ -1,0 +1,24 @@
+"""The ChatKit server of this project: this file is yours."""
+
+from collections.abc import AsyncIterator
+
+from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
+
+from .agent import assistant
+from .context import RequestContext
+from .run import AgentServer
+
+
+class Server(AgentServer):
+    """Answers with the agent of `agent.py`; `models` lists what a model picker may ask for."""
+
+    models = ()
+
+    async def respond(
+        self,
+        thread: ThreadMetadata,
+        input_user_message: UserMessageItem | None,
+        context: RequestContext,
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        async for event in self.run(assistant, thread, input_user_message, context):
+            yield event

@@ -1,0 +1,169 @@
+"""Threads in this process's memory: for trying things out, gone with a restart.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from chatkit.store import NotFoundError
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+
+from ..config import Section
+from ..context import RequestContext
+from ..errors import CursorError
+from .base import BaseStore, is_thread_id, merge, metadata_of, remember, remembered
+
+logger = logging.getLogger("app")
+
+Row = TypeVar("Row", ThreadMetadata, ThreadItem)
+
+
+class MemorySettings(Section):
+    allow_memory_store: bool = False
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.allow_memory_store or not (self.is_production or several_workers()):
+            return found
+        where = "in production" if self.is_production else "with more than one worker"
+        return [
+            *found,
+            f"The memory store does not work {where}: choose another store with "
+            "`copier update`, or set ALLOW_MEMORY_STORE=1 to lose conversations knowingly.",
+        ]
+
+
+def several_workers() -> bool:
+    """Whether the command line or WEB_CONCURRENCY asks for more than one worker process."""
+    asked = re.findall(r"(?:^| )(?:--workers[ =]|-w ?)(\d+)", " ".join(sys.argv[1:]))
+    asked.append(os.environ.get("WEB_CONCURRENCY", ""))
+    return any(count.isdigit() and int(count) > 1 for count in asked)
+
+
+@dataclass
+class _Thread:
+    metadata: ThreadMetadata
+    items: dict[str, ThreadItem] = field(default_factory=dict)
+
+
+@dataclass
+class _Owned:
+    """All that one owner has: another owner's ids are simply not in here."""
+
+    threads: dict[str, _Thread] = field(default_factory=dict)
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+
+    def thread(self, thread_id: str) -> _Thread:
+        if (thread := self.threads.get(thread_id)) is None:
+            raise NotFoundError(thread_id)
+        return thread
+
+
+class MemoryStore(BaseStore):
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, str], _Owned] = {}
+
+    def _owned(self, context: RequestContext) -> _Owned:
+        """What the owner has, to look at: an owner who never stored anything leaves no trace."""
+        return self._owners.get(context.owner) or _Owned()
+
+    def _own(self, context: RequestContext) -> _Owned:
+        """What the owner has, to add to."""
+        return self._owners.setdefault(context.owner, _Owned())
+
+    async def load_thread(self, thread_id: str, context: RequestContext) -> ThreadMetadata:
+        thread = self._owned(context).thread(thread_id).metadata.model_copy(deep=True)
+        remember(thread)
+        return thread
+
+    async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
+        if (known := self._owned(context).threads.get(thread.id)) is not None:
+            known.metadata = merge(known.metadata, thread)
+        elif remembered(thread.id) is not None:
+            raise NotFoundError(thread.id)  # deleted while this request worked on it
+        else:
+            self._own(context).threads[thread.id] = _Thread(metadata_of(thread))
+        remember(thread)
+
+    async def load_threads(
+        self, limit: int, after: str | None, order: str, context: RequestContext
+    ) -> Page[ThreadMetadata]:
+        threads = self._owned(context).threads
+        if after is not None and after not in threads and not is_thread_id(after):
+            raise CursorError(after)
+        newest_first = order == "desc"
+        ids = [
+            thread_id
+            for thread_id in sorted(threads, reverse=newest_first)
+            if after is None or (thread_id < after if newest_first else thread_id > after)
+        ]
+        return _page([threads[thread_id].metadata for thread_id in ids[: limit + 1]], limit)
+
+    async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
+        if self._owned(context).threads.pop(thread_id, None) is None:
+            raise NotFoundError(thread_id)
+
+    async def load_thread_items(
+        self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
+    ) -> Page[ThreadItem]:
+        if (thread := self._owned(context).threads.get(thread_id)) is None:
+            return Page()
+        ids = list(reversed(thread.items) if order == "desc" else thread.items)
+        if after is not None:
+            if after not in thread.items:
+                raise CursorError(after)
+            ids = ids[ids.index(after) + 1 :]
+        return _page([thread.items[item_id] for item_id in ids[: limit + 1]], limit)
+
+    async def add_thread_item(
+        self, thread_id: str, item: ThreadItem, context: RequestContext
+    ) -> None:
+        # A dict keeps a replaced key in its old place, which is what the SDK relies on
+        # when it adds a workflow that spans turns a second time.
+        self._owned(context).thread(thread_id).items[item.id] = item.model_copy(deep=True)
+
+    async def save_item(self, thread_id: str, item: ThreadItem, context: RequestContext) -> None:
+        await self.add_thread_item(thread_id, item, context)
+
+    async def load_item(self, thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
+        if (item := self._owned(context).thread(thread_id).items.get(item_id)) is None:
+            raise NotFoundError(item_id)
+        return item.model_copy(deep=True)
+
+    async def delete_thread_item(
+        self, thread_id: str, item_id: str, context: RequestContext
+    ) -> None:
+        if self._owned(context).thread(thread_id).items.pop(item_id, None) is None:
+            raise NotFoundError(item_id)
+
+    async def save_attachment(self, attachment: Attachment, context: RequestContext) -> None:
+        self._own(context).attachments[attachment.id] = attachment.model_copy(deep=True)
+
+    async def load_attachment(self, attachment_id: str, context: RequestContext) -> Attachment:
+        if (attachment := self._owned(context).attachments.get(attachment_id)) is None:
+            raise NotFoundError(attachment_id)
+        return attachment.model_copy(deep=True)
+
+    async def delete_attachment(self, attachment_id: str, context: RequestContext) -> None:
+        if self._owned(context).attachments.pop(attachment_id, None) is None:
+            raise NotFoundError(attachment_id)
+
+
+def _page(rows: list[Row], limit: int) -> Page[Row]:
+    """The first `limit` of `rows`, copied; one row more than that tells that there is more."""
+    data = [row.model_copy(deep=True) for row in rows[:limit]]
+    return Page(data=data, has_more=len(rows) > limit, after=data[-1].id if data else None)
+
+
+@asynccontextmanager
+async def open_store(settings: MemorySettings) -> AsyncIterator[MemoryStore]:
+    """The store for the life of the application."""
+    logger.warning("Conversations are kept in memory: a restart forgets all of them.")
+    yield MemoryStore()

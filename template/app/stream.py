@@ -1,0 +1,174 @@
+"""A turn's events on their way to the browser, and what a Stop does to the turn.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from chatkit.types import ErrorEvent
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .errors import error_event
+
+JOIN_WINDOW = 0.005  # seconds; what is ready within them leaves in one send
+MAX_WAITING = 4_000_000  # bytes; a reader that lets more than this wait counts as gone
+MAX_STALL = 60.0  # seconds that one send may take
+STOP_LIMIT = 10.0  # seconds for a stopped turn to store what was said
+
+# The SDK's first event of every respond and action: from here on a cancellation is persisted.
+_ANSWERING = b'data: {"type":"stream_options"'
+
+
+class Turn:
+    """One task that owns the SDK's generator and iterates it to its end.
+
+    A Stop, a lost connection and a shutdown all come down to `stop()`.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self.error: Exception | None = None
+        self.on_lost: Callable[[], object] = lambda: None
+        self._ready: list[bytes] = []
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._first_sent = asyncio.Event()
+        self._answering = self._stop_asked = self._over = False
+        self.task = asyncio.create_task(self._run(events))
+        self.task.add_done_callback(lambda _: self._end())
+
+    def stop(self) -> None:
+        """End the turn, keeping what was said. Returns at once; `task` ends a little later."""
+        if self._over or self._stop_asked:
+            return
+        self._stop_asked = True
+        self._first_sent.set()
+        if self._answering:  # before that the person's own message is still being stored
+            self.task.cancel()
+        asyncio.get_running_loop().call_later(STOP_LIMIT, self.task.cancel)
+
+    async def first(self) -> None:
+        """Wait for the first event. Raises what went wrong before it."""
+        await self._wake.wait()
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def is_empty(self) -> bool:
+        return self._over and not self._ready
+
+    async def read(self, patience: float) -> tuple[bytes, bool]:
+        """What is ready, joined, and whether more may come; b"" after `patience` seconds."""
+        if not self._over:
+            try:
+                async with asyncio.timeout(patience):
+                    await self._wake.wait()
+                    while not (self._ready or self._over):  # the window of a batch that has left
+                        self._wake.clear()
+                        await self._wake.wait()
+            except TimeoutError:
+                return b"", True
+            self._wake.clear()
+        events, self._ready, self._waiting = self._ready, [], 0
+        return b"".join(events), not self._over
+
+    def sent(self) -> None:
+        """What `read` gave has gone out."""
+        self._first_sent.set()
+
+    async def _run(self, events: AsyncIterator[bytes]) -> None:
+        begun = False
+        try:
+            async for event in events:
+                self._put(event)
+                if not begun:
+                    begun = True
+                    self._wake.set()
+                    await self._rest()
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            if begun:
+                self._put(encode(error_event(error)))
+            else:
+                self.error = error
+
+    async def _rest(self) -> None:
+        """Let the first event leave before the next is made: it sets the pace a person feels."""
+        try:
+            await self._first_sent.wait()
+        except asyncio.CancelledError:
+            # A stop belongs inside the generator, which only then stores what was said.
+            asyncio.get_running_loop().call_soon(self.task.cancel)
+
+    def _put(self, event: bytes) -> None:
+        if not self._ready:
+            asyncio.get_running_loop().call_later(JOIN_WINDOW, self._wake.set)
+        self._ready.append(event)
+        self._waiting += len(event)
+        if self._waiting > MAX_WAITING and not self._stop_asked:
+            self.stop()
+            self.on_lost()
+        if not self._answering and event.startswith(_ANSWERING):
+            self._answering = True
+            if self._stop_asked:
+                self.task.cancel()
+
+    def _end(self) -> None:
+        self._over = True
+        self._wake.set()
+
+
+class EventStream(Response):
+    """Sends a turn as server-sent events, with a comment whenever nothing else is to be said."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, turn: Turn, heartbeat: float) -> None:
+        self.turn, self.heartbeat = turn, heartbeat
+        super().__init__(
+            headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+        )
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sender = asyncio.create_task(self._send(send))
+        watcher = asyncio.create_task(_disconnected(receive))
+        self.turn.on_lost = sender.cancel
+        try:
+            await asyncio.wait({sender, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.turn.stop()
+            sender.cancel()
+            watcher.cancel()
+            await asyncio.gather(sender, watcher, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+        more = True
+        while more:
+            chunk, more = await self.turn.read(self.heartbeat)
+            body = chunk or (b": still here\n\n" if more else b"")
+            async with asyncio.timeout(MAX_STALL):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+            self.turn.sent()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def encode(event: ErrorEvent) -> bytes:
+    return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
+
+
+async def stop_all(turns: set[Turn]) -> None:
+    """Stop the turns that still run and wait until each has stored what was said."""
+    running = {turn.task for turn in turns}
+    for turn in tuple(turns):
+        turn.stop()
+    if running:
+        await asyncio.wait(running, timeout=STOP_LIMIT)

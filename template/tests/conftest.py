@@ -1,0 +1,114 @@
+"""A real server on a real socket, once per test module or with settings of a test's own.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from app.main import create_app
+from app.settings import Settings
+
+from .chat import Person
+
+
+class RunningServer:
+    """The application behind uvicorn, in a thread of this process."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self._uvicorn.started or not self._thread.is_alive())
+        self.port: int = self._uvicorn.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+
+    def run(self, coroutine: Any) -> Any:
+        """Run a coroutine in the server's own loop."""
+        loop = self._uvicorn.servers[0].get_loop()
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
+
+    def tasks(self) -> list[str]:
+        """What runs in the server's loop, besides asking for it: a leak shows here."""
+
+        async def names() -> list[str]:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            return sorted(getattr(task.get_coro(), "__qualname__", "") for task in tasks)
+
+        found: list[str] = self.run(names())
+        return found
+
+    def person(self, **headers: str) -> Person:
+        """Someone new: for each auth style, a caller that the server takes for a stranger."""
+        return Person(self.url, **headers)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def settings(**values: Any) -> Settings:
+    """Settings that do not depend on this machine's environment or `.env`."""
+    defaults: dict[str, Any] = {"_env_file": None, "log_level": "WARNING", "offline_delay": 0}
+    return Settings(**defaults | values)
+
+
+@contextmanager
+def serve(**values: Any) -> Iterator[RunningServer]:
+    server = RunningServer(create_app(settings(**values)))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(_clean_environment: None) -> Iterator[RunningServer]:
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def person(server: RunningServer) -> Person:
+    return server.person()
+
+
+@pytest.fixture
+def stranger(server: RunningServer) -> Person:
+    return server.person()
+
+
+@pytest.fixture
+def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What was logged as an error so far in the test."""
+    return lambda: [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR
+    ]

@@ -1,0 +1,337 @@
+"""The agent: what the model is told, what its tools give, and what a person gets of it.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from agents import Agent, ModelSettings, function_tool
+from agents.models.chatcmpl_converter import Converter
+from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
+from agents.tracing import TracingProcessor, add_trace_processor
+from chatkit import types as ck
+from openai.types.responses import ResponseReasoningItem, ResponseTextDeltaEvent
+from openai.types.responses.response_input_param import ResponseInputParam
+from openai.types.responses.response_reasoning_item import Summary
+from pydantic import TypeAdapter
+
+from app.run import Context, ToolContext
+
+from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
+from .conftest import RunningServer, serve, wait_until
+
+CALLS: list[tuple[str, str]] = []
+
+
+@function_tool
+def weather(ctx: ToolContext, city: str) -> str:
+    """The weather in a city."""
+    CALLS.append((city, ctx.context.request_context.user_id))
+    return f"sunny in {city}, code {len(CALLS):04}"
+
+
+AGENT = Agent[Context](name="Test", instructions="Be brief.", tools=[weather])
+
+
+@pytest.fixture
+def scripted(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ScriptedModel]]:
+    """Put a scripted model, and the agent of these tests, in the server's place."""
+    monkeypatch.setattr("app.server.assistant", AGENT)
+    talker = server.app.state.server
+    real, offline = talker.model, talker.settings.model
+    talker.settings.model = "scripted"
+    talker.settings.openai_api_key = "sk-not-used"
+
+    def script(*steps: Any) -> ScriptedModel:
+        talker.model = ScriptedModel(steps)
+        model: ScriptedModel = talker.model
+        return model
+
+    yield script
+    talker.model, talker.settings.model, talker.settings.openai_api_key = real, offline, None
+
+
+def texts(call: Any) -> list[str]:
+    """The texts that a model call was given, in order."""
+    found = []
+    for item in call.input:
+        content = item.get("content", item.get("output", ""))
+        parts = content if isinstance(content, list) else [{"text": content}]
+        found += [part["text"] for part in parts]
+    return found
+
+
+def test_text_is_streamed_and_stored_under_an_id_of_ours(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    scripted([assistant_message("First.")], [assistant_message("Second.")])
+    events = person.say("One")
+    again = person.say("Two", thread_id_of(events))
+
+    assert (text_of(events), text_of(again)) == ("First.", "Second.")
+    ids = [item["id"] for item in person.items(thread_id_of(events))]
+    assert len(set(ids)) == 4
+    assert all(item_id.startswith("msg_") and len(item_id) == 36 for item_id in ids)
+
+
+def test_the_parts_of_a_message_share_its_id(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    """Chat Completions call every message `__fake_id__`, also two in one turn."""
+    call = function_call("weather", {"city": "Oslo"}, call_id="1")
+    scripted(
+        [assistant_message("Let me look.", item_id="__fake_id__"), call],
+        [assistant_message("Sunny.", item_id="__fake_id__")],
+    )
+    events = person.say("Weather?")
+
+    added = [e["item"]["id"] for e in events if e["type"] == "thread.item.added"]
+    updated = [e["item_id"] for e in events if e["type"] == "thread.item.updated"]
+    stored = person.items(thread_id_of(events))
+    assert added == list(dict.fromkeys(updated)) == [item["id"] for item in stored[1:]]
+    assert len(set(added)) == 2
+    assert [item["content"][0]["text"] for item in stored[1:]] == ["Let me look.", "Sunny."]
+
+
+def test_what_a_tool_returned_is_known_in_later_turns_and_hidden_from_people(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    model = scripted(
+        [function_call("weather", {"city": "Oslo"}, call_id="c1", item_id="fc_1")],
+        [assistant_message("It is sunny.")],
+        [assistant_message("As I said.")],
+    )
+    events = person.say("Weather in Oslo?")
+    person.say("Which code?", thread_id_of(events))
+
+    last = model.calls[-1]
+    assert [item.get("type") for item in last.input] == [
+        "message",
+        "function_call",
+        "function_call_output",
+        "message",
+        "message",
+    ]
+    assert any("code 00" in text for text in texts(last))
+    assert "id" not in last.input[1]
+    assert [item["type"] for item in person.items(thread_id_of(events))] == [
+        "user_message",
+        "assistant_message",
+        "user_message",
+        "assistant_message",
+    ]
+    assert "code 00" not in json.dumps(events)
+
+
+def test_a_tool_acts_for_the_person_who_asks(
+    person: Person, stranger: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    call = function_call("weather", {"city": "Rome"}, call_id="1")
+    scripted([call], [assistant_message("ok")], [call], [assistant_message("ok")])
+    CALLS.clear()
+    person.say("Weather?")
+    stranger.say("Weather?")
+    assert len({user_id for _, user_id in CALLS}) == 2
+
+
+def test_the_model_gets_the_newest_items_in_order(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    model = scripted(*([assistant_message(f"a{number}")] for number in range(15)))
+    thread_id = person.new_thread("q0")
+    for number in range(1, 15):
+        person.say(f"q{number}", thread_id)
+
+    said = [text for number in range(15) for text in (f"q{number}", f"a{number}")]
+    assert texts(model.calls[-1]) == said[-21:-1]
+    assert len(texts(model.calls[-1])) == 20
+
+
+def test_no_call_is_cut_from_its_output(person: Person, scripted: Callable[..., Any]) -> None:
+    steps = []
+    for number in range(8):
+        steps += [
+            [function_call("weather", {"city": "Oslo"}, call_id=f"c{number}")],
+            [assistant_message("ok")],
+        ]
+    model = scripted(*steps)
+    thread_id = person.new_thread()
+    for _ in range(7):
+        person.say("again", thread_id)
+
+    for call in model.calls:
+        kinds = [item["type"] for item in call.input if item["type"].startswith("function")]
+        assert kinds == ["function_call", "function_call_output"] * (len(kinds) // 2)
+
+
+def test_every_turn_is_accepted_by_both_apis(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    thought = Summary(text="Thinking of Oslo.", type="summary_text")
+    model = scripted(
+        [
+            ResponseReasoningItem(id="rs_1", summary=[thought], type="reasoning"),
+            function_call("weather", {"city": "Oslo"}, call_id="c1"),
+            function_call("weather", {"city": "Bern"}, call_id="c2"),
+        ],
+        [assistant_message("Sunny in both.")],
+        [assistant_message("Yes.")],
+    )
+    events = person.say("Weather?")
+    person.say("Sure?", thread_id_of(events))
+
+    assert any(item["type"] == "workflow" for item in person.items(thread_id_of(events)))
+    given = model.calls[-1].input
+    TypeAdapter(ResponseInputParam).validate_python(given)
+    messages = [message["role"] for message in Converter.items_to_messages(given)]
+    assert messages == ["user", "assistant", "tool", "assistant", "tool", "assistant", "user"]
+
+
+def test_a_failing_model_is_one_sentence_and_the_thread_works_on(
+    person: Person, scripted: Callable[..., ScriptedModel], errors: Callable[[], list[str]]
+) -> None:
+    scripted(RuntimeError("sk-secret"), [assistant_message("Back again.")])
+    events = person.say("Hello")
+
+    assert events[-1]["type"] == "error"
+    assert events[-1]["code"] == "custom"
+    assert events[-1]["allow_retry"]
+    assert "sk-secret" not in json.dumps(events) + "".join(errors())
+    assert text_of(person.say("Again", thread_id_of(events))) == "Back again."
+
+
+def test_a_stop_ends_the_model_and_leaks_nothing(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    errors: Callable[[], list[str]],
+) -> None:
+    made: list[int] = []
+
+    async def endless(_: object) -> Any:
+        opening = [
+            e
+            async for e in ScriptedModel([[assistant_message("x")]]).stream_response(
+                None,
+                "",
+                ModelSettings(),
+                [],
+                None,
+                [],
+                None,  # type: ignore[arg-type]
+                previous_response_id=None,
+                conversation_id=None,
+                prompt=None,
+            )
+        ][:4]
+        for event in opening:
+            yield event
+        for number in range(10_000):
+            await asyncio.sleep(0.005)
+            made.append(number)
+            yield ResponseTextDeltaEvent(
+                type="response.output_text.delta",
+                item_id="scripted-message",
+                output_index=0,
+                content_index=0,
+                delta="y",
+                logprobs=[],
+                sequence_number=number,
+            )
+
+    scripted(ModelStep.stream(endless))
+    person.ask("threads.list")
+    before = server.tasks()
+    with person.http.stream(
+        "POST", "/chatkit", json=request("threads.create", input=user_input())
+    ) as response:
+        for _ in events_of(response):
+            if len(made) >= 10:
+                break
+    wait_until(lambda: server.tasks() == before)
+    produced = len(made)
+    thread_id = person.ask("threads.list")["data"][0]["id"]
+    said = person.items(thread_id)[-1]["content"][0]["text"]
+    assert said.count("y") >= 10 - 1
+    assert produced < 1000
+    assert len(made) == produced
+    assert errors() == []
+
+
+def asking_for(person: Person, **options: Any) -> Json:
+    return person.say("Hello", inference_options=options)[-1]
+
+
+def test_a_client_may_ask_only_for_what_is_listed(
+    server: RunningServer, person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    model = scripted([assistant_message("ok")])
+    talker = server.app.state.server
+
+    assert asking_for(person, model="gpt-expensive")["type"] == "error"
+    assert asking_for(person, tool_choice={"id": "delete_everything"})["type"] == "error"
+    assert model.calls == ()
+    talker.tools = ("weather",)
+    assert asking_for(person, tool_choice={"id": "weather"})["type"] == "thread.item.done"
+    [call] = model.calls
+    assert call.model_settings.tool_choice == "weather"
+    del talker.tools
+
+
+def test_no_trace_of_a_run_is_made_unless_asked_for(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    seen: list[Any] = []
+
+    class Recorder(TracingProcessor):
+        def on_trace_start(self, trace: Any) -> None:
+            seen.append(trace)
+
+        def on_trace_end(self, trace: Any) -> None: ...
+        def on_span_start(self, span: Any) -> None:
+            seen.append(span)
+
+        def on_span_end(self, span: Any) -> None: ...
+        def shutdown(self) -> None: ...
+        def force_flush(self) -> None: ...
+
+    add_trace_processor(Recorder())
+    scripted([assistant_message("ok")])
+    person.say("Hello")
+    assert seen == []
+
+
+def test_without_credentials_the_offline_model_answers_and_says_so_once() -> None:
+    with serve() as server:
+        person = server.person()
+        first = person.say("Please roll dice")
+        second = person.say("And again: roll dice", thread_id_of(first))
+    assert [event["type"] for event in first].count("notice") == 1
+    assert [event["type"] for event in second].count("notice") == 0
+    assert "roll_dice" in text_of(first)
+
+
+def test_a_workflow_that_is_resumed_keeps_naive_times(
+    server: RunningServer, person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    scripted([assistant_message("one")], [assistant_message("two")])
+    thread_id = person.new_thread()
+    [owned] = [o for o in server.app.state.server.store._owners.values() if thread_id in o.threads]
+    workflow = ck.WorkflowItem(
+        id="wf_1",
+        thread_id=thread_id,
+        created_at=datetime.now(),
+        workflow=ck.Workflow(type="custom", tasks=[ck.CustomTask(title="t")]),
+    )
+    owned.threads[thread_id].items["wf_1"] = workflow
+
+    events = person.say("Go on", thread_id)
+    assert text_of(events) == "two"
+    assert [item["id"] for item in person.items(thread_id)].count("wf_1") == 1

@@ -1,0 +1,89 @@
+"""A visitor is a signed cookie, and nothing else is one.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from http.cookies import SimpleCookie
+
+import pytest
+
+from .chat import Person, request
+from .conftest import RunningServer, serve
+
+FRONT_END = "https://www.example.com"
+
+
+def cookie_of(person: Person, **headers: str) -> SimpleCookie:
+    body = request("threads.list")
+    response = person.http.post("/chatkit", json=body, headers=headers)
+    return SimpleCookie(response.headers.get("set-cookie", ""))
+
+
+def test_a_visitor_gets_one_http_only_cookie_and_keeps_it(person: Person) -> None:
+    [morsel] = cookie_of(person).values()
+    assert morsel["httponly"]
+    assert morsel["samesite"] == "lax"
+    assert morsel["path"] == "/"
+    assert not cookie_of(person)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda value: value[:-1] + ("A" if value[-1] != "A" else "B"),
+        lambda value: "0" * 32 + value[32:],
+        lambda value: value[:32],
+        lambda value: value + ".x",
+        lambda value: "",
+        lambda value: "\\377\\000",
+    ],
+)
+def test_a_forged_cookie_is_a_new_visitor(server: RunningServer, forge: object) -> None:
+    victim, forger = server.person(), server.person()
+    victim.new_thread()
+    [(name, value)] = victim.http.cookies.items()
+
+    forger.http.cookies.set(name, forge(value))  # type: ignore[operator]
+    response = forger.post("threads.list")
+    assert response.json()["data"] == []
+    assert "set-cookie" in response.headers
+
+
+def test_the_secret_is_what_makes_a_cookie_valid_across_restarts() -> None:
+    with serve(visitor_secret="the-first-secret-of-two") as server:
+        person = server.person()
+        person.ask("threads.list")
+        cookies = dict(person.http.cookies)
+    for secret, known in (("the-first-secret-of-two", True), ("another-secret-entirely", False)):
+        with serve(visitor_secret=secret) as server:
+            again = server.person()
+            again.http.cookies.update(cookies)
+            assert ("set-cookie" not in again.post("threads.list").headers) is known
+
+
+def test_a_front_end_on_another_origin_can_send_its_cookie() -> None:
+    with serve(allowed_origins=(FRONT_END,)) as server:
+        person = server.person()
+        [(name, morsel)] = cookie_of(person, origin=FRONT_END).items()
+        assert (morsel["samesite"], morsel["secure"], morsel["httponly"]) == ("none", True, True)
+        assert name.startswith("__Host-")
+        headers = {"origin": FRONT_END, "cookie": f"{name}={morsel.value}"}
+        response = person.http.post("/chatkit", json=request("threads.list"), headers=headers)
+        assert "set-cookie" not in response.headers
+        assert response.headers["access-control-allow-origin"] == FRONT_END
+        assert response.headers["access-control-allow-credentials"] == "true"
+        failed = person.http.post("/chatkit", json={}, headers=headers)
+        assert failed.status_code == 400
+        assert failed.headers["access-control-allow-origin"] == FRONT_END
+
+
+def test_the_preflight_lets_only_listed_origins_through() -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-a"}
+    with serve(allowed_origins=(FRONT_END,)) as server:
+        http = server.person().http
+        good = http.options("/chatkit", headers={"origin": FRONT_END, **asked})
+        bad = http.options("/chatkit", headers={"origin": "https://evil.example", **asked})
+    assert good.status_code == 200
+    assert good.headers["access-control-allow-origin"] == FRONT_END
+    assert bad.status_code == 400
+    assert "access-control-allow-origin" not in bad.headers

@@ -1,0 +1,206 @@
+"""A Stop, a lost connection, a reader that stops reading and a silent model: nothing is lost.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from chatkit import types as ck
+
+from app.base import BaseServer
+from app.context import RequestContext
+
+from .chat import Person, events_of, request, text_of, user_input
+from .conftest import RunningServer, serve, wait_until
+
+
+class Talker(BaseServer):
+    """Says `word` again and again, and counts how often it was made to."""
+
+    produced, pause, word = 0, 0.01, "word "
+
+    async def respond(
+        self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ck.ThreadStreamEvent]:
+        item_id = self.store.generate_item_id("message", thread, context)
+        now = datetime.now()
+        item = ck.AssistantMessageItem(id=item_id, thread_id=thread.id, created_at=now, content=[])
+        yield ck.ThreadItemAddedEvent(item=item)
+        for _ in range(1000):
+            await asyncio.sleep(self.pause)
+            self.produced += 1
+            delta = ck.AssistantMessageContentPartTextDelta(content_index=0, delta=self.word)
+            yield ck.ThreadItemUpdatedEvent(item_id=item_id, update=delta)
+
+
+@pytest.fixture
+def talking() -> Iterator[tuple[RunningServer, Talker]]:
+    """A server that talks, over a store that waits 50 ms in each call."""
+    with serve(stream_heartbeat=0.3) as server:
+        state = server.app.state
+        talker = state.server = Talker(state.server.store, state.settings)
+        for name in ("add_thread_item", "save_thread", "load_thread", "load_thread_items"):
+            setattr(talker.store, name, slow(getattr(talker.store, name)))
+        yield server, talker
+
+
+def slow(method: Any) -> Any:
+    async def waiting(*args: Any, **named: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return await method(*args, **named)
+
+    return waiting
+
+
+def leave_after(person: Person, wanted: Callable[[dict[str, Any]], bool]) -> str:
+    """Open a stream, read until an event is `wanted`, close the connection. The thread's id."""
+    body = request("threads.create", input=user_input())
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        thread_id = ""
+        for event in events_of(response):
+            thread_id = thread_id or event["thread"]["id"]
+            if wanted(event):
+                break
+    return thread_id
+
+
+def marker_is_stored(server: RunningServer, thread_id: str) -> bool:
+    """Whether the thread ends with the SDK's hidden note that the person stopped the answer."""
+    owners = server.app.state.server.store._owners.values()
+    items = [list(o.threads[thread_id].items.values()) for o in owners if thread_id in o.threads]
+    return bool(items and items[0] and items[0][-1].type == "sdk_hidden_context")
+
+
+def test_a_stop_keeps_what_was_said_and_ends_the_model(
+    talking: tuple[RunningServer, Talker], errors: Callable[[], list[str]]
+) -> None:
+    server, talker = talking
+    person, before = server.person(), server.tasks()
+
+    thread_id = leave_after(person, lambda _: talker.produced >= 5)
+    wait_until(lambda: marker_is_stored(server, thread_id))
+    produced = talker.produced
+
+    user, said = person.items(thread_id)
+    assert user["type"] == "user_message"
+    assert said["content"][0]["text"] == talker.word * produced
+    assert produced < 100
+    wait_until(lambda: server.tasks() == before)
+    assert talker.produced == produced
+    assert errors() == []
+
+
+def test_a_stop_before_the_answer_begins_keeps_the_persons_message(
+    talking: tuple[RunningServer, Talker],
+) -> None:
+    server, _ = talking
+    person = server.person()
+
+    thread_id = leave_after(person, lambda event: event["type"] == "thread.created")
+    wait_until(lambda: marker_is_stored(server, thread_id))
+    assert person.items(thread_id)[0]["type"] == "user_message"
+
+
+def test_a_thread_goes_on_after_a_stop(talking: tuple[RunningServer, Talker]) -> None:
+    server, _ = talking
+    person = server.person()
+    thread_id = leave_after(person, lambda event: event["type"] == "thread.item.updated")
+    wait_until(lambda: marker_is_stored(server, thread_id))
+
+    body = request("threads.add_user_message", thread_id=thread_id, input=user_input("Again"))
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        kinds = [event["type"] for event, _ in zip(events_of(response), range(3), strict=False)]
+    assert kinds == ["thread.item.done", "stream_options", "thread.item.added"]
+
+
+def test_a_client_that_stops_reading_is_stopped_like_one_that_left(
+    talking: tuple[RunningServer, Talker], errors: Callable[[], list[str]]
+) -> None:
+    server, talker = talking
+    talker.word, talker.pause = "x" * 100_000, 0.0
+    before = server.tasks()
+    body = httpx.Request(
+        "POST", server.url + "/chatkit", json=request("threads.create", input=user_input())
+    ).read()
+    with socket.create_connection(("127.0.0.1", server.port)) as reader:
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        reader.sendall(b"POST /chatkit HTTP/1.1\r\nhost: x\r\n" + head.encode() + body)
+        owners = server.app.state.server.store._owners
+        wait_until(lambda: owners)
+        [owned] = owners.values()
+        wait_until(lambda: owned.threads)
+        wait_until(lambda: marker_is_stored(server, next(iter(owned.threads))), 30)
+        assert talker.produced < 1000
+    wait_until(lambda: server.tasks() == before)
+    assert errors() == []
+
+
+def test_a_silent_model_is_bridged_by_comments(talking: tuple[RunningServer, Talker]) -> None:
+    server, talker = talking
+    talker.pause = 1.0
+    body = request("threads.create", input=user_input())
+    comments = 0
+    with server.person().http.stream("POST", "/chatkit", json=body) as response:
+        for line in response.iter_lines():
+            comments += line.startswith(":")
+            if "text_delta" in line:
+                break
+    assert 2 <= comments <= 4
+
+
+def test_what_is_ready_together_leaves_together_and_in_order() -> None:
+    with serve() as server:
+        state = server.app.state
+        talker = state.server = Talker(state.server.store, state.settings)
+        talker.pause = 0.0
+        body = request("threads.create", input=user_input())
+        with server.person().http.stream("POST", "/chatkit", json=body) as response:
+            chunks = [chunk for chunk in response.iter_raw() if chunk]
+    first, rest = chunks[0], b"".join(chunks[1:])
+    assert first.count(b"data: ") == 1  # nothing waits for company at the start
+    assert rest.count(b"text_delta") == 1000
+    assert len(chunks) < 500
+
+
+def test_a_running_turn_is_stored_when_the_server_shuts_down(
+    talking: tuple[RunningServer, Talker],
+) -> None:
+    server, _ = talking
+    store = server.app.state.server.store
+    body = request("threads.create", input=user_input())
+    with server.person().http.stream("POST", "/chatkit", json=body) as response:
+        for event in events_of(response):
+            if event["type"] == "thread.item.updated":
+                break
+        server._uvicorn.force_exit = True
+        server.stop()
+    [owned] = store._owners.values()
+    [thread] = owned.threads.values()
+    kinds = [item.type for item in thread.items.values()]
+    assert kinds == ["user_message", "assistant_message", "sdk_hidden_context"]
+
+
+def test_locked_and_closed_threads_take_no_message(talking: tuple[RunningServer, Talker]) -> None:
+    server, talker = talking
+    person = server.person()
+    thread_id = leave_after(person, lambda event: event["type"] == "thread.item.updated")
+    wait_until(lambda: marker_is_stored(server, thread_id))
+    [owned] = server.app.state.server.store._owners.values()
+    owned.threads[thread_id].metadata.status = ck.LockedStatus(reason="Read only since May.")
+    produced = talker.produced
+
+    events = person.say("Hello?", thread_id)
+    assert events[-1] == {
+        "type": "error",
+        "code": "custom",
+        "message": "Read only since May.",
+        "allow_retry": False,
+    }
+    assert talker.produced == produced
+    assert text_of(events) == ""

@@ -1,0 +1,344 @@
+"""What a store promises, held against the one that this project uses.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from chatkit import types as ck
+from chatkit.store import NotFoundError, Store
+from pydantic import AnyUrl
+
+from app.context import RequestContext
+from app.errors import CursorError
+from app.store import open_store
+from app.store.base import BaseStore, begin_request, new_id
+
+from .conftest import settings
+
+ME = RequestContext(user_id="me")
+OTHERS = [
+    RequestContext(user_id="you"),
+    RequestContext(user_id="me", org_id="a"),
+    RequestContext(user_id="me", org_id="b"),
+]
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901)
+
+Check = Callable[[BaseStore], Awaitable[None]]
+
+
+def with_store(check: Check) -> None:
+    async def run() -> None:
+        async with open_store(settings()) as store:
+            await check(store)
+
+    asyncio.run(run())
+
+
+def a_thread(**fields: Any) -> ck.ThreadMetadata:
+    return ck.ThreadMetadata(id=new_id("thread"), created_at=NOW, **fields)
+
+
+def message(thread: ck.ThreadMetadata, text: str = "hi", id: str | None = None) -> ck.ThreadItem:
+    content = [ck.AssistantMessageContent(text=text)]
+    return ck.AssistantMessageItem(
+        id=id or new_id("message"), thread_id=thread.id, created_at=NOW, content=content
+    )
+
+
+def every_item(thread_id: str) -> list[ck.ThreadItem]:
+    base: Any = {"thread_id": thread_id, "created_at": NOW}
+    url = ck.URLSource(title="t", url="https://example.com/ü")
+    card: Any = {"type": "Card", "children": [{"type": "Text", "value": 'a "quoted" {{ text }}'}]}
+    return [
+        ck.UserMessageItem(
+            id="u",
+            content=[
+                ck.UserMessageTextContent(text="naïve \U0001f600 \n\t"),
+                ck.UserMessageTagContent(id="1", text="tag", data={"deep": [1, None, {"a": 0.1}]}),
+            ],
+            attachments=[ck.FileAttachment(id="f", name="n", mime_type="m", metadata={"k": 1})],
+            quoted_text="quoted",
+            inference_options=ck.InferenceOptions(
+                model="m", tool_choice=ck.ToolChoice(id="roll_dice")
+            ),
+            **base,
+        ),
+        ck.AssistantMessageItem(
+            id="a",
+            content=[ck.AssistantMessageContent(text="x", annotations=[ck.Annotation(source=url)])],
+            **base,
+        ),
+        ck.ClientToolCallItem(
+            id="c", call_id="1", name="n", arguments={"a": [True]}, output={"b": None}, **base
+        ),
+        ck.WidgetItem.model_validate({"id": "w", "widget": card, "copy_text": "c", **base}),
+        ck.GeneratedImageItem(id="g", image=ck.GeneratedImage(id="1", url="https://e.com"), **base),
+        ck.StructuredInputItem(
+            id="s",
+            inputs=[
+                ck.StructuredInputFreeform(
+                    id="q", question="?", answer=ck.StructuredInputAnswer(values=["v"])
+                )
+            ],
+            **base,
+        ),
+        ck.WorkflowItem(
+            id="f",
+            workflow=ck.Workflow(
+                type="reasoning",
+                tasks=[ck.ThoughtTask(content="hm"), ck.SearchTask(sources=[url])],
+                summary=ck.DurationSummary(duration=3),
+            ),
+            **base,
+        ),
+        ck.TaskItem(id="t", task=ck.CustomTask(title="t", icon="sparkle"), **base),
+        ck.HiddenContextItem(id="h", content={"call": {"x": [1, "2", None]}}, **base),
+        ck.SDKHiddenContextItem(id="k", content="hidden", **base),
+        ck.EndOfTurnItem(id="e", **base),
+    ]
+
+
+def test_the_samples_have_every_item_type() -> None:
+    union = ck.ThreadItem.__origin__  # type: ignore[attr-defined]
+    assert {type(item) for item in every_item("t")} == set(union.__args__)
+
+
+def test_methods_keep_the_parameter_names_that_the_sdk_calls_them_by() -> None:
+    async def check(store: BaseStore) -> None:
+        for name in Store.__abstractmethods__:
+            expected = list(inspect.signature(getattr(Store, name)).parameters)
+            assert list(inspect.signature(getattr(type(store), name)).parameters) == expected
+
+    with_store(check)
+
+
+def test_what_goes_in_comes_out_equal() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(
+            title="t",
+            status=ck.LockedStatus(reason="r"),
+            allowed_image_domains=["example.com"],
+            metadata={"a": [1, {"b": None}]},
+        )
+        await store.save_thread(thread, ME)
+        assert await store.load_thread(thread.id, ME) == thread
+        items = every_item(thread.id)
+        for item in items:
+            await store.add_thread_item(thread.id, item, ME)
+        page = await store.load_thread_items(thread.id, None, 100, "asc", ME)
+        assert page.data == items
+        for item in items:
+            assert await store.load_item(thread.id, item.id, ME) == item
+        preview = AnyUrl("https://example.com/x.png")
+        image = ck.ImageAttachment(
+            id="i", name="n", mime_type="image/png", preview_url=preview, metadata={"k": [1]}
+        )
+        await store.save_attachment(image, ME)
+        assert await store.load_attachment("i", ME) == image
+
+    with_store(check)
+
+
+def test_returned_objects_are_the_callers_own() -> None:
+    async def check(store: BaseStore) -> None:
+        thread, given = a_thread(metadata={"list": [1]}), None
+        await store.save_thread(thread, ME)
+        given = message(thread, "kept", "m")
+        await store.add_thread_item(thread.id, given, ME)
+        page = await store.load_thread_items(thread.id, None, 10, "asc", ME)
+        threads = await store.load_threads(10, None, "desc", ME)
+        loaded = await store.load_item(thread.id, "m", ME)
+        for item in (given, page.data[0], loaded):
+            item.content[0].text = "changed"  # type: ignore[union-attr]
+        for known in (thread, threads.data[0], await store.load_thread(thread.id, ME)):
+            known.metadata["list"].append(2)
+        assert await store.load_item(thread.id, "m", ME) == message(thread, "kept", "m")
+        assert (await store.load_thread(thread.id, ME)).metadata == {"list": [1]}
+
+    with_store(check)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_what_is_another_owners_does_not_exist(other: RequestContext) -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(title="mine")
+        file = ck.FileAttachment(id="f", name="n", mime_type="m")
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="m"), ME)
+        await store.save_attachment(file, ME)
+
+        theirs = message(thread, "theirs", "m")
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            lambda: store.load_thread(thread.id, other),
+            lambda: store.load_item(thread.id, "m", other),
+            lambda: store.add_thread_item(thread.id, theirs, other),
+            lambda: store.save_item(thread.id, theirs, other),
+            lambda: store.delete_thread_item(thread.id, "m", other),
+            lambda: store.delete_thread(thread.id, other),
+            lambda: store.load_attachment("f", other),
+            lambda: store.delete_attachment("f", other),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NotFoundError):
+                await attempt()
+        assert (await store.load_thread_items(thread.id, None, 10, "asc", other)).data == []
+        assert (await store.load_threads(10, None, "desc", other)).data == []
+        await store.save_thread(thread.model_copy(update={"title": "theirs"}), other)
+        await store.save_attachment(file.model_copy(update={"name": "theirs"}), other)
+
+        assert (await store.load_thread(thread.id, ME)).title == "mine"
+        assert await store.load_item(thread.id, "m", ME) == message(thread, id="m")
+        assert await store.load_attachment("f", ME) == file
+
+    with_store(check)
+
+
+def test_what_is_missing_is_not_found() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            lambda: store.load_thread("thr_1", ME),
+            lambda: store.delete_thread("thr_1", ME),
+            lambda: store.add_thread_item("thr_1", message(thread), ME),
+            lambda: store.save_item("thr_1", message(thread), ME),
+            lambda: store.load_item(thread.id, "m", ME),
+            lambda: store.delete_thread_item(thread.id, "m", ME),
+            lambda: store.load_attachment("f", ME),
+            lambda: store.delete_attachment("f", ME),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NotFoundError):
+                await attempt()
+
+    with_store(check)
+
+
+def test_an_item_that_is_added_again_is_replaced_in_its_place() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        for name in ("1", "2", "3"):
+            await store.add_thread_item(thread.id, message(thread, name, name), ME)
+        await store.add_thread_item(thread.id, message(thread, "new", "2"), ME)
+        page = await store.load_thread_items(thread.id, None, 10, "asc", ME)
+        assert [item.id for item in page.data] == ["1", "2", "3"]
+        assert page.data[1] == message(thread, "new", "2")
+
+    with_store(check)
+
+
+def test_items_are_paged_in_the_order_in_which_they_were_added() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        ids = [new_id("message") for _ in range(7)][::-1]  # neither ids nor times give the order
+        for item_id in ids:
+            await store.add_thread_item(thread.id, message(thread, id=item_id), ME)
+        for order, expected in (("asc", ids), ("desc", ids[::-1])):
+            found: list[str] = []
+            after, more = None, True
+            while more:
+                page = await store.load_thread_items(thread.id, after, 3, order, ME)
+                found += [item.id for item in page.data]
+                after, more = page.after, page.has_more
+                assert after == found[-1]
+            assert found == expected
+        with pytest.raises(CursorError):
+            await store.load_thread_items(thread.id, "msg_unknown", 3, "asc", ME)
+
+    with_store(check)
+
+
+def test_a_page_of_threads_continues_where_the_thread_at_the_cursor_was_deleted() -> None:
+    async def check(store: BaseStore) -> None:
+        threads = [a_thread() for _ in range(6)]
+        for thread in threads:
+            await store.save_thread(thread, ME)
+        first = await store.load_threads(3, None, "desc", ME)
+        assert first.after is not None
+        await store.delete_thread(first.after, ME)
+        rest = await store.load_threads(3, first.after, "desc", ME)
+        ids = [thread.id for thread in first.data + rest.data]
+        assert ids == [thread.id for thread in reversed(threads)]
+        with pytest.raises(CursorError):
+            await store.load_threads(3, "thr_nonsense", "desc", ME)
+
+    with_store(check)
+
+
+def test_a_deleted_thread_takes_its_items_along() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="m"), ME)
+        await store.delete_thread(thread.id, ME)
+        await store.save_thread(thread, ME)
+        assert (await store.load_thread_items(thread.id, None, 10, "asc", ME)).data == []
+
+    with_store(check)
+
+
+def test_writers_of_one_thread_lose_nothing() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        items = [message(thread) for _ in range(50)]
+        await asyncio.gather(*(store.add_thread_item(thread.id, item, ME) for item in items))
+        page = await store.load_thread_items(thread.id, None, 100, "asc", ME)
+        assert sorted(item.id for item in page.data) == sorted(item.id for item in items)
+
+    with_store(check)
+
+
+def test_a_turns_own_save_keeps_a_rename_and_brings_nothing_back() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(title="old")
+        await store.save_thread(thread, ME)
+
+        async def rename() -> None:
+            begin_request()
+            mine = await store.load_thread(thread.id, ME)
+            mine.title = "renamed"
+            await store.save_thread(mine, ME)
+
+        begin_request()
+        turn = await store.load_thread(thread.id, ME)
+        await asyncio.create_task(rename())
+        turn.metadata["seen"] = True
+        await store.save_thread(turn, ME)
+        stored = await store.load_thread(thread.id, ME)
+        assert (stored.title, stored.metadata) == ("renamed", {"seen": True})
+
+        await store.delete_thread(thread.id, ME)
+        with pytest.raises(NotFoundError):
+            await store.save_thread(turn, ME)
+
+    with_store(check)
+
+
+def test_ids_are_random_keep_their_prefix_and_sort_by_creation() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        ids = [store.generate_thread_id(ME) for _ in range(2000)]
+        assert ids == sorted(set(ids))
+        assert all(re.fullmatch("thr_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}", i) for i in ids)
+        assert store.generate_item_id("message", thread, ME).startswith("msg_")
+        assert store.generate_item_id("workflow", thread, ME).startswith("wf_")
+        tails = {int(i[-15:], 16) for i in ids} | {int(i[-19:-16], 16) for i in ids}
+        assert len(tails) > 2000  # both parts after the time vary
+
+    with_store(check)
+
+
+@pytest.mark.parametrize(("user_id", "org_id"), [("", None), (" ", None), ("me", "")])
+def test_an_empty_owner_is_refused(user_id: str, org_id: str | None) -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        RequestContext(user_id=user_id, org_id=org_id)
