@@ -8,35 +8,27 @@ from datetime import datetime
 from typing import Any
 
 from agents import TResponseInputItem
+from chatkit import types as ck
 from chatkit.agents import ThreadItemConverter
-from chatkit.types import (
-    AssistantMessageItem,
-    Attachment,
-    HiddenContextItem,
-    ThreadMetadata,
-    UserMessageTagContent,
-)
-from openai.types.responses import (
-    EasyInputMessageParam,
-    ResponseInputContentParam,
-    ResponseInputTextParam,
-)
+from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
 from .context import RequestContext
 from .store.base import BaseStore, new_id
+
+Input = list[TResponseInputItem]
 
 
 class History(ThreadItemConverter):
     """Thread items as model input that both OpenAI APIs accept on every turn."""
 
-    async def assistant_message_to_input(self, item: AssistantMessageItem) -> TResponseInputItem:
+    async def assistant_message_to_input(self, item: ck.AssistantMessageItem) -> TResponseInputItem:
         # Plain text: Chat Completions refuses the output_text parts of the default.
         text = "".join(part.text for part in item.content)
         return EasyInputMessageParam(type="message", role="assistant", content=text)
 
     async def hidden_context_to_input(
-        self, item: HiddenContextItem
-    ) -> TResponseInputItem | list[TResponseInputItem] | None:
+        self, item: ck.HiddenContextItem
+    ) -> TResponseInputItem | Input | None:
         match item.content:
             case {"type": "tool_record", "call": call, "output": output}:
                 return [call, output]
@@ -45,18 +37,16 @@ class History(ThreadItemConverter):
         text = item.model_copy(update={"content": json.dumps(item.content, default=str)})
         return await super().hidden_context_to_input(text)
 
-    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputContentParam:
+    async def tag_to_message_content(self, tag: ck.UserMessageTagContent) -> ResponseInputTextParam:
         return ResponseInputTextParam(type="input_text", text=f"@{tag.text}")
 
-    async def attachment_to_message_content(
-        self, attachment: Attachment
-    ) -> ResponseInputContentParam:
-        return ResponseInputTextParam(type="input_text", text=f"[attachment: {attachment.name}]")
+    async def attachment_to_message_content(self, file: ck.Attachment) -> ResponseInputTextParam:
+        return ResponseInputTextParam(type="input_text", text=f"[attachment: {file.name}]")
 
 
 async def load_history(
-    store: BaseStore, thread: ThreadMetadata, limit: int, context: RequestContext
-) -> list[TResponseInputItem]:
+    store: BaseStore, thread: ck.ThreadMetadata, limit: int, context: RequestContext
+) -> Input:
     """The thread's newest `limit` items, oldest first, as model input.
 
     A tool's call and its output are one item of the thread, so none is ever cut from the other.
@@ -65,13 +55,13 @@ async def load_history(
     return await History().to_agent_input(page.data[::-1])
 
 
-def tool_record(thread: ThreadMetadata, call: Any, output: Any) -> HiddenContextItem:
+def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenContextItem:
     """A server tool's call with its output, for the model's later turns; never shown."""
-    call = {"type": "function_call", **{k: call[k] for k in ("call_id", "name", "arguments")}}
-    output = {k: output[k] for k in ("type", "call_id", "output")}
-    return HiddenContextItem(
-        id=new_id("message"),
-        thread_id=thread.id,
-        created_at=datetime.now(),
-        content={"type": "tool_record", "call": call, "output": output},
+    kept = {
+        "type": "tool_record",
+        "call": {name: call[name] for name in ("type", "call_id", "name", "arguments")},
+        "output": {name: output[name] for name in ("type", "call_id", "output")},
+    }
+    return ck.HiddenContextItem(
+        id=new_id("message"), thread_id=thread.id, created_at=datetime.now(), content=kept
     )

@@ -7,33 +7,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, cast
 
-from agents import (
-    Agent,
-    Model,
-    ModelSettings,
-    RunConfig,
-    RunContextWrapper,
-    Runner,
-    RunResultStreaming,
-    StreamEvent,
-)
+from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
+from agents.result import RunResultStreaming
+from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.errors import CustomStreamError
-from chatkit.types import (
-    AssistantMessageItem,
-    InferenceOptions,
-    NoticeEvent,
-    ThreadItemAddedEvent,
-    ThreadItemDoneEvent,
-    ThreadItemRemovedEvent,
-    ThreadItemUpdatedEvent,
-    ThreadMetadata,
-    ThreadStreamEvent,
-    UserMessageItem,
-)
 from pydantic import Field
 
-from .base import BaseServer
+from .base import BaseServer, Events
 from .context import RequestContext
 from .history import load_history, tool_record
 from .model import ModelSettings as ModelSection
@@ -60,8 +41,7 @@ class RunSettings(ModelSection):
         return self.model == "offline" or not (self.is_production or has_credentials(self))
 
     def notes(self) -> list[str]:
-        found = super().notes()
-        return [*found, OFFLINE_NOTICE] if self.is_offline else found
+        return super().notes() + [OFFLINE_NOTICE] * self.is_offline
 
 
 class AgentServer(BaseServer):
@@ -73,92 +53,79 @@ class AgentServer(BaseServer):
     def __init__(self, store: BaseStore, settings: RunSettings) -> None:
         super().__init__(store, settings)
         self.settings: RunSettings = settings
-        self.model: Model = OfflineModel(settings.offline_delay) if settings.is_offline else build_model(settings)
+        offline = settings.is_offline
+        self.model: Model = (
+            OfflineModel(settings.offline_delay) if offline else build_model(settings)
+        )
 
     async def run(
         self,
         agent: Agent[Context],
-        thread: ThreadMetadata,
-        message: UserMessageItem | None,
+        thread: ck.ThreadMetadata,
+        message: ck.UserMessageItem | None,
         context: RequestContext,
-    ) -> AsyncIterator[ThreadStreamEvent]:
+    ) -> Events:
         """Run `agent` on the thread's newest items and yield its events.
 
         Raises CustomStreamError for a model or tool that is not on the server's list.
         """
-        config = self.run_config(message.inference_options if message else InferenceOptions())
+        config = self.run_config(message.inference_options if message else ck.InferenceOptions())
         if self.settings.is_offline and not thread.metadata.get("offline_notice"):
             thread.metadata["offline_notice"] = True
-            yield NoticeEvent(level="info", message=OFFLINE_NOTICE)
+            yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
         history = await load_history(self.store, thread, self.settings.history_items, context)
-        agent_context = Context(thread=thread, store=self.store, request_context=context)
+        about = Context(thread=thread, store=self.store, request_context=context)
+        turns = self.settings.max_turns
         result = Runner.run_streamed(
-            agent,
-            history,
-            context=agent_context,
-            max_turns=self.settings.max_turns,
-            run_config=config,
+            agent, history, context=about, max_turns=turns, run_config=config
         )
-        watched = _WatchedRun(result, agent_context)
+        watched = _WatchedRun(result, about)
         try:
-            events = stream_agent_response(agent_context, cast(RunResultStreaming, watched))
+            events = stream_agent_response(about, cast(RunResultStreaming, watched))
             async for event in own_ids(events):
                 yield event
         finally:
             await watched.close()
 
-    def run_config(self, asked: InferenceOptions) -> RunConfig:
+    def run_config(self, asked: ck.InferenceOptions) -> RunConfig:
         """The run's model and settings: what a client asks for counts only if it is listed."""
-        model, settings = self.model, None
-        if asked.model is not None:
-            _require(asked.model, self.models, "model")
-            if not self.settings.is_offline:
-                model = build_model(self.settings.model_copy(update={"model": asked.model}))
-        if asked.tool_choice is not None:
-            _require(asked.tool_choice.id, self.tools, "tool")
-            settings = ModelSettings(tool_choice=asked.tool_choice.id)
+        model, tool = self.model, asked.tool_choice and asked.tool_choice.id
+        if tool not in (None, *self.tools) or asked.model not in (None, *self.models):
+            raise CustomStreamError("This choice is not available here. Please make another.")
+        if asked.model and not self.settings.is_offline:
+            model = build_model(self.settings.model_copy(update={"model": asked.model}))
         return RunConfig(
             model=model,
-            model_settings=settings,
+            model_settings=ModelSettings(tool_choice=tool) if tool else None,
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
         )
 
 
-def _require(name: str, listed: tuple[str, ...], what: str) -> None:
-    if name not in listed:
-        raise CustomStreamError(f"This {what} is not available here. Please choose another.")
-
-
-async def own_ids(events: AsyncIterator[ThreadStreamEvent]) -> AsyncIterator[ThreadStreamEvent]:
+async def own_ids(events: Events) -> Events:
     """Give each assistant message an id of ours, the same from added to done.
 
     Providers' ids are not to be relied on: those of Chat Completions are all `__fake_id__`.
     """
     ids: dict[str, str] = {}
-    open_items: dict[str, AssistantMessageItem] = {}
-    seen: dict[str, list[str]] = {}
+    stored: set[str] = set()
     async for event in events:
         match event:
-            case ThreadItemUpdatedEvent():
+            case ck.ThreadItemUpdatedEvent():
                 event.item_id = ids.get(event.item_id, event.item_id)
-            case ThreadItemAddedEvent(item=AssistantMessageItem() as item):
+            case ck.ThreadItemAddedEvent(item=ck.AssistantMessageItem() as item):
                 ids[item.id] = new_id("message")
-                seen.setdefault(item.id, []).append(ids[item.id])
                 event.item = item.model_copy(update={"id": ids[item.id]})
-                open_items[event.item.id] = event.item
-            case ThreadItemDoneEvent(item=AssistantMessageItem() as item):
-                event.item = item.model_copy(update={"id": ids.get(item.id) or new_id("message")})
-                open_items.pop(event.item.id, None)
-            case ThreadItemAddedEvent() | ThreadItemDoneEvent():
-                seen.setdefault(event.item.id, [event.item.id])
-            case ThreadItemRemovedEvent():
-                # A guardrail takes back what was said; only what was added can be removed.
-                for item_id in seen.pop(event.item_id, []):
-                    if unfinished := open_items.pop(item_id, None):
-                        yield ThreadItemDoneEvent(item=unfinished)
-                    yield ThreadItemRemovedEvent(item_id=item_id)
-                continue
+            case ck.ThreadItemDoneEvent(item=item):
+                if isinstance(item, ck.AssistantMessageItem):
+                    event.item = item.model_copy(
+                        update={"id": ids.get(item.id) or new_id("message")}
+                    )
+                stored.add(event.item.id)
+            case ck.ThreadItemRemovedEvent():
+                event.item_id = ids.get(event.item_id, event.item_id)
+                if event.item_id not in stored:
+                    continue  # a guardrail takes back what never became an item
         yield event
 
 
@@ -182,9 +149,8 @@ class _WatchedRun:
     """
 
     def __init__(self, result: RunResultStreaming, context: Context) -> None:
-        self._result, self._context = result, context
+        self._result, self._context, self._queue = result, context, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
-        self._queue = _WatchedQueue()
         self._calls: dict[str, Any] = {}
         context._events = self._queue
 
@@ -197,29 +163,22 @@ class _WatchedRun:
             self._reader = asyncio.current_task()
 
     async def _keep(self, item: Any) -> None:
-        match item:
-            case {"type": "function_call", "call_id": str(call_id)}:
-                self._calls[call_id] = item
-            case {"type": "function_call_output", "call_id": str(call_id)}:
-                call = self._calls.pop(call_id, None)
-                if call is None or self._context.client_tool_call is not None:
-                    return  # a client tool's call becomes an item of its own
+        if item.get("type") == "function_call":
+            self._calls[item["call_id"]] = item
+        elif item.get("type") == "function_call_output" and item["call_id"] in self._calls:
+            call = self._calls.pop(item["call_id"])
+            if self._context.client_tool_call is None:  # that one becomes an item of its own
                 record = tool_record(self._context.thread, call, item)
-                await self._context.stream(ThreadItemDoneEvent(item=record))
+                await self._context.stream(ck.ThreadItemDoneEvent(item=record))
                 await self._queue.join()  # stored before anything that follows
 
     async def close(self) -> None:
-        """End the run and its readers. A run that is complete has nothing left to end."""
-        found = {self._reader, self._queue.reader} - {asyncio.current_task()}
-        readers = {task for task in found if task and not task.done()}
-        for task in readers:
+        """End the run and its readers; a run that is complete has nothing left to end."""
+        left = {self._reader, self._queue.reader, self._result.run_loop_task}
+        tasks = {task for task in left if task and not task.done()} - {asyncio.current_task()}
+        for task in tasks - {self._result.run_loop_task}:
             task.cancel()
         if not self._result.is_complete:
             self._result.cancel()
-        if (run := self._result.run_loop_task) is not None:
-            readers.add(run)
-        if readers:
-            await asyncio.wait(readers, timeout=CLEANUP_LIMIT)
-        for task in readers:
-            if task.done() and not task.cancelled():
-                task.exception()  # seen: the turn has its error, or wants none
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLEANUP_LIMIT)

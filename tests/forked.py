@@ -1,0 +1,76 @@
+"""Runs the tests that ship in projects: imports the SDK once, then forks for each project.
+
+    python -m tests.forked [--smoke] PROJECT... [--smoke PROJECT...]
+
+Prints one JSON object a line: {"project", "code", "skipped", "seconds", "output"}. Projects after
+--smoke run the protocol and isolation tests only.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SMOKE = ["tests/test_protocol.py", "tests/test_isolation.py"]
+AT_ONCE = 2
+
+
+def in_project(project: Path, arguments: list[str], log: Path) -> None:
+    """In the forked child: become a pytest of the project. Does not return."""
+    code = 99
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.chdir(project)
+        sys.path.insert(0, str(project))
+        sys.modules.pop("tests", None)
+        sys.modules.pop("tests.forked", None)
+        import pytest
+
+        code = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", *arguments])
+        sys.stdout.flush()
+    finally:
+        os._exit(int(code))
+
+
+def main(arguments: list[str]) -> None:
+    import agents.testing  # noqa: F401
+    import chatkit.agents  # noqa: F401
+    import fastapi  # noqa: F401
+    import httpx  # noqa: F401
+    import uvicorn  # noqa: F401
+
+    smoke = False
+    waiting: list[tuple[Path, list[str]]] = []
+    for argument in arguments:
+        if argument == "--smoke":
+            smoke = True
+        else:
+            waiting.append((Path(argument), SMOKE if smoke else []))
+    logs = Path(tempfile.mkdtemp())
+    running: dict[int, tuple[Path, Path, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            project, chosen = waiting.pop(0)
+            log = logs / f"{len(waiting)}.log"
+            if (child := os.fork()) == 0:
+                in_project(project, chosen, log)
+            running[child] = project, log, time.monotonic()
+        child, status = os.wait()
+        project, log, begun = running.pop(child)
+        output = log.read_text()
+        result = {
+            "project": str(project),
+            "code": os.waitstatus_to_exitcode(status),
+            "skipped": output.count("SKIPPED"),
+            "seconds": round(time.monotonic() - begun, 1),
+            "output": output,
+        }
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Every combination of answers makes a project that stands on its own."""
+
+import compileall
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .matrix import Answers, choices, combinations, covering, name_of, pairs, questions
+from .rendering import render, run, tree
+
+EVERY = pytest.mark.parametrize("answers", combinations(), ids=name_of)
+
+ALWAYS = {
+    ".copier-answers.yml",
+    ".env.example",
+    ".gitignore",
+    "AGENTS.md",
+    "README.md",
+    "app/__init__.py",
+    "app/main.py",
+    "app/server.py",
+    "app/settings.py",
+    "hooks/post_gen.py",
+    "pyproject.toml",
+    "tests/test_protocol.py",
+}
+AGENT = {"app/agent.py", "app/tools.py", "app/run.py", "tests/test_agent.py"}
+VARIANTS = ("auth", "store", "model")
+
+
+@EVERY
+def test_it_has_the_files_of_its_answers_and_no_others(project: Path, answers: Answers) -> None:
+    files = set(tree(project))
+
+    assert files >= ALWAYS
+    if answers["level"] == "hello":
+        assert not files & AGENT
+        assert not [name for name in files if name.startswith("app/model/")]
+    else:
+        assert files >= AGENT
+    for question in VARIANTS:
+        modules = {
+            choice: f"app/{question}/{choice}.py" for choice in choices(questions()[question])
+        }
+        kept = {choice for choice, module in modules.items() if module in files}
+        assert kept == ({answers[question]} if question in answers else set())
+
+
+@EVERY
+def test_it_has_no_empty_folder_and_no_trace_of_the_template_language(project: Path) -> None:
+    empty = [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert empty == []
+    for name, text in tree(project).items():
+        assert ".jinja" not in name
+        if name not in ("hooks/post_gen.py",):
+            assert not re.search(r"\{%|%\}|_copier_|jinja", text.replace("_commit", "")), name
+        assert "\n\n\n\n" not in text, name
+        assert text.endswith("\n") or not text, name
+        assert not text.endswith("\n\n"), name
+
+
+@EVERY
+def test_it_compiles_and_passes_ruff(project: Path, tmp_path: Path) -> None:
+    assert compileall.compile_dir(project / "app", quiet=1, legacy=False)
+    run("ruff", "check", "--no-cache", ".", cwd=project)
+    run("ruff", "format", "--no-cache", "--check", ".", cwd=project)
+
+
+@EVERY
+def test_it_passes_mypy_strict(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.getbasetemp() / "mypy"
+    run(sys.executable, "-m", "mypy", "--cache-dir", cache, "app", "tests", "hooks", cwd=project)
+
+
+@EVERY
+def test_it_boots_answers_and_passes_its_own_tests(
+    own_tests: dict[str, Any], answers: Answers
+) -> None:
+    report = own_tests[name_of(answers)]
+    assert report["code"] == 0, report["output"]
+    assert report["skipped"] == 0, report["output"]
+
+
+@pytest.mark.parametrize(
+    ("question", "choice"),
+    [(name, choice) for name, question in questions().items() for choice in choices(question)],
+)
+def test_a_choice_brings_a_file_or_a_text_of_its_own(
+    projects: dict[str, Path], question: str, choice: str
+) -> None:
+    """Compared with the same answers but for this one; a question of one choice has no other."""
+    every = combinations()
+    mine = next(answers for answers in every if answers.get(question) == choice)
+    others = [
+        answers
+        for answers in every
+        if question in answers
+        and answers[question] != choice
+        and all(
+            answers.get(name, value) == value for name, value in mine.items() if name != question
+        )
+    ]
+    for other in others:
+        one, two = (tree(projects[name_of(a)], ".copier-answers.yml") for a in (mine, other))
+        assert one != two
+    if not others:
+        assert len(choices(questions()[question])) == 1
+        text = "".join(tree(projects[name_of(mine)], ".copier-answers.yml").values())
+        assert choice in text
+
+
+def test_the_name_of_a_model_reaches_the_settings(template: Path, tmp_path: Path) -> None:
+    project = render(template, tmp_path / "p", {"level": "agent"}, model_name="gpt-x/y:1")
+    code = "from app.settings import load_settings; print(load_settings().model)"
+    assert run(sys.executable, "-c", code, cwd=project, MODEL="") == "gpt-x/y:1\n"
+    assert run(sys.executable, "-c", code, cwd=project, MODEL="other") == "other\n"
+
+
+def test_an_unknown_answer_fails_the_run(template: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no question stroe"):
+        render(template, tmp_path, {"stroe": "memory"})
+
+
+def test_a_new_choice_joins_the_matrix_by_itself() -> None:
+    asked: dict[str, Any] = {
+        "a": {"choices": {"label": "1", "other": "2"}},
+        "b": {"choices": ["x", "y"], "when": "{{ a == '1' }}"},
+        "c": {"choices": ["u", "v", "w"]},
+        "d": {"choices": ["r", "s"]},
+        "text": {"type": "str"},
+    }
+    every = combinations(asked)
+    assert len(every) == (2 * 3 + 3) * 2
+    assert all(("b" in answers) == (answers["a"] == "1") for answers in every)
+    few = covering(every)
+    assert len(few) < len(every)
+    assert set().union(*map(pairs, few)) == set().union(*map(pairs, every))

@@ -1,0 +1,155 @@
+"""The template itself reads as one ordinary project, and asks for no trust."""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .matrix import ROOT, choices, combinations, name_of, questions
+from .rendering import run
+from .siblings import TEMPLATE, rendered
+
+CONFIG = yaml.safe_load((ROOT / "copier.yml").read_text())
+PYTHON = sorted(TEMPLATE.rglob("*.py"))
+OWNERS = {"app/server.py", "app/agent.py", "app/tools.py", "app/__init__.py", "tests/__init__.py"}
+NOTE = "The template's file"
+
+
+def path_of(path: Path) -> str:
+    return path.relative_to(TEMPLATE).as_posix()
+
+
+APPLICATION = [path for path in PYTHON if path_of(path).startswith("app/")]
+
+
+def test_nothing_in_copier_yml_asks_for_trust() -> None:
+    assert not {"_tasks", "_migrations", "_jinja_extensions"} & set(CONFIG)
+    assert "StrictUndefined" in CONFIG["_envops"]["undefined"]
+    assert CONFIG["_min_copier_version"]
+
+
+@pytest.mark.parametrize("name", questions())
+def test_a_question_says_what_it_means_and_has_a_default(name: str) -> None:
+    question = questions()[name]
+    if question.get("when") is False:
+        assert question["default"]  # computed
+        return
+    assert len(question["help"]) > 20
+    assert "default" in question
+    if offered := choices(question):
+        assert question["default"] in offered
+        assert all(str(value) in label for label, value in question["choices"].items())
+    else:
+        assert "as in" in question["validator"] or "leave it empty" in question["validator"]
+
+
+def test_computed_answers_come_last() -> None:
+    computed = [question.get("when") is False for question in questions().values()]
+    assert computed == sorted(computed)
+
+
+def test_the_branches_in_python_stay_within_one_in_a_hundred_lines() -> None:
+    texts = [path.read_text() for path in TEMPLATE.rglob("*.py.jinja")]
+    branches = sum(len(re.findall(r"\{%-? *(?:if|elif|for)\b", text)) for text in texts)
+    lines = sum(path.read_text().count("\n") for path in PYTHON)
+    assert 0 < branches <= lines // 100
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=path_of)
+def test_python_is_python_as_it_stands(path: Path) -> None:
+    assert not re.search(r"\{%|\{\{ *\w+ *\}\}", path.read_text()) or path_of(path) in {
+        "tests/test_store.py"  # quotes a widget's text
+    }
+    ast.parse(path.read_text())
+
+
+def test_a_plain_sibling_stands_beside_every_template_and_equals_its_render() -> None:
+    expected = rendered()
+    assert expected
+    found = {path: path.read_text() if path.exists() else "" for path in expected}
+    assert found == expected, "run `uv run python -m tests.siblings`"
+
+
+def test_ruff_passes_in_place(projects: dict[str, Path]) -> None:
+    settings = next(iter(projects.values())) / "pyproject.toml"
+    run("ruff", "check", "--no-cache", "--config", settings, ".", cwd=TEMPLATE)
+    run("ruff", "format", "--no-cache", "--config", settings, "--check", ".", cwd=TEMPLATE)
+
+
+def test_mypy_strict_passes_in_place(tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.getbasetemp() / "mypy-in-place"
+    command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache)
+    run(*command, "app", "tests", "hooks", cwd=TEMPLATE)
+
+
+def test_this_repository_passes_its_own_checks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    run("ruff", "check", "--no-cache", "tests", "benchmarks", cwd=ROOT)
+    run("ruff", "format", "--no-cache", "--check", "tests", "benchmarks", cwd=ROOT)
+    cache = tmp_path_factory.getbasetemp() / "mypy-here"
+    run(sys.executable, "-m", "mypy", "--cache-dir", cache, "tests", cwd=ROOT)
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=path_of)
+def test_a_file_says_whose_it_is_in_its_first_lines(path: Path) -> None:
+    head = path.read_text()[:400]
+    assert (NOTE in head) == (path_of(path) not in OWNERS)
+
+
+@pytest.mark.parametrize("path", APPLICATION, ids=path_of)
+def test_imports_of_the_applications_own_modules_are_relative(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert (node.module or "").split(".")[0] != "app"
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] != "app" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", APPLICATION, ids=path_of)
+def test_functions_and_modules_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 40, node.name
+
+
+def code_lines(path: Path) -> int:
+    """Lines that carry code: no blank lines, comments or docstrings."""
+    text = path.read_text()
+    ignored = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in ignored and token.type != tokenize.ENDMARKER:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(lines)
+
+
+@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
+def test_the_application_stays_small(projects: dict[str, Path], level: str, limit: int) -> None:
+    """The foundation's budget, for the smallest project of each of its levels."""
+    answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
+    name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
+    assert sum(map(code_lines, (projects[name] / "app").rglob("*.py"))) < limit
+
+
+def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:
+    server = projects["hello-anonymous-memory"] / "app" / "server.py"
+    assert server.read_text().count("\n") <= 25
+
+
+def test_no_registry_and_no_path_of_a_machine_is_named() -> None:
+    names = run("git", "ls-files", cwd=ROOT).splitlines()
+    hosts = re.compile("py" + r"pi\.org|python" + r"hosted\.org|npm" + r"js\.(org|com)")
+    for name in names:
+        path = ROOT / name
+        if path.is_file():
+            assert not hosts.search(path.read_text(errors="ignore")), name
+    assert not {"uv.lock", ".env"} & {Path(name).name for name in names}
