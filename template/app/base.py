@@ -64,12 +64,9 @@ class BaseServer(ChatKitServer[RequestContext]):
         except (StreamError, CustomStreamError):
             raise
         except Exception as error:
-            raise self.explain(error) from None
-
-    def explain(self, error: Exception) -> CustomStreamError:
-        """What the person reads when an answer fails; the log has the rest."""
-        event = error_event(error)
-        return CustomStreamError(event.message or "", allow_retry=event.allow_retry)
+            event = error_event(error)
+            text = event.message or ""
+            raise CustomStreamError(text, allow_retry=event.allow_retry) from None
 
     async def handle_stream_cancelled(
         self, thread: ck.ThreadMetadata, pending_items: list[ck.ThreadItem], context: RequestContext

@@ -3,10 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import base64
-import binascii
-from typing import TYPE_CHECKING
-
 from chatkit import types as ck
 from chatkit.server import ChatKitServer
 from pydantic import TypeAdapter, ValidationError
@@ -14,8 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from .context import RequestContext
 from .errors import ApiError, not_supported
 
-if TYPE_CHECKING:
-    from .base import BaseServer
+Server = ChatKitServer[RequestContext]
 
 MAX_PAGE = 100
 _REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
@@ -31,7 +26,7 @@ def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
         raise ApiError(400, "invalid_request", text.removeprefix(": ")[:300]) from None
 
 
-async def check(server: "BaseServer", request: ck.ChatKitReq, context: RequestContext) -> None:
+async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> None:
     """Refuse what the SDK would let through, or would notice only when the stream has begun."""
     store = server.store
     match request:
@@ -58,7 +53,6 @@ async def check(server: "BaseServer", request: ck.ChatKitReq, context: RequestCo
                 raise ApiError(403, "thread_closed", reason)
         case ck.InputTranscribeReq():
             _require(server, "transcribe", "dictation")
-            _check_base64(request.params.audio_base64)
         case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
             raise not_supported("attachments")
         case ck.AttachmentsDeleteReq():
@@ -78,13 +72,6 @@ def _page_size(limit: int | None) -> int | None:
     return limit and min(limit, MAX_PAGE)
 
 
-def _require(server: "BaseServer", method: str, what: str) -> None:
+def _require(server: Server, method: str, what: str) -> None:
     if getattr(type(server), method) is getattr(ChatKitServer, method):
         raise not_supported(what)
-
-
-def _check_base64(text: str) -> None:
-    try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ApiError(400, "invalid_request", "audio_base64 is not base64.") from None

@@ -36,13 +36,12 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(
-                    408, "body_too_slow", "The body took too long.", close=True
-                ) from None
+                raise ApiError(408, "too_slow", "The body took too long.", close=True) from None
             left -= len(message.get("body", b""))
             if left < 0:
-                text = f"The body is over {self.max_bytes} bytes."
-                raise ApiError(413, "body_too_large", text, close=True)
+                raise ApiError(
+                    413, "too_large", f"The limit is {self.max_bytes} bytes.", close=True
+                )
             complete = not message.get("more_body", False)
             return message
 

@@ -42,13 +42,11 @@ async def answer(request: Request) -> Response:
     state.turns.add(turn)
     turn.task.add_done_callback(lambda _: state.turns.discard(turn))
     try:
-        await turn.first()
+        if not await turn.first():  # the SDK says nothing when the message to retry is missing
+            raise NotFoundError
     except BaseException:
         turn.stop()
         raise
-    if turn.is_empty:
-        # The SDK says nothing at all when the message to retry is not there.
-        raise NotFoundError
     return EventStream(turn, state.settings.stream_heartbeat)
 
 

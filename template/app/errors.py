@@ -27,9 +27,6 @@ class CursorError(Exception):
     """A page was asked for after something that cannot be a place in the list."""
 
 
-EXPECTED = (ApiError, NotFoundError, CursorError)
-
-
 def not_supported(what: str) -> ApiError:
     return ApiError(400, "not_supported", f"This server does not support {what}.")
 
@@ -74,10 +71,8 @@ def report(error: BaseException) -> str:
 
 def describe(error: BaseException) -> str:
     """Type, HTTP status and frames of an error: its text may quote a person or a key."""
-    name, status = f"{type(error).__module__}.{type(error).__qualname__}", ""
-    if code := getattr(error, "status_code", None):
-        status = f" (status {code})"
-    return f"{name}{status}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip()
+    name, status = type(error).__qualname__, getattr(error, "status_code", "")
+    return f"{name} {status}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip()
 
 
 def _raised_by_the_sdk(error: Exception) -> bool:
@@ -91,7 +86,7 @@ def without_values(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         record.msg, record.args, record.exc_info = f"{record.name}: {describe(error)}", None, None
-    return not isinstance(error, EXPECTED)
+    return not isinstance(error, ApiError | NotFoundError | CursorError)
 
 
 def not_a_lost_reader(record: logging.LogRecord) -> bool:

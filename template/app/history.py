@@ -5,7 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from agents import TResponseInputItem
 from chatkit import types as ck
@@ -30,8 +30,8 @@ class History(ThreadItemConverter):
         self, item: ck.HiddenContextItem
     ) -> TResponseInputItem | Input | None:
         match item.content:
-            case {"type": "tool_record", "call": call, "output": output}:
-                return [call, output]
+            case {"type": "tool_record", "items": items}:
+                return cast(Input, items)
             case str():
                 return await super().hidden_context_to_input(item)
         text = item.model_copy(update={"content": json.dumps(item.content, default=str)})
@@ -57,11 +57,11 @@ async def load_history(
 
 def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenContextItem:
     """A server tool's call with its output, for the model's later turns; never shown."""
-    kept = {
-        "type": "tool_record",
-        "call": {name: call[name] for name in ("type", "call_id", "name", "arguments")},
-        "output": {name: output[name] for name in ("type", "call_id", "output")},
-    }
+    kept = ("type", "call_id", "name", "arguments", "output")
+    items = [{name: part[name] for name in kept if name in part} for part in (call, output)]
     return ck.HiddenContextItem(
-        id=new_id("message"), thread_id=thread.id, created_at=datetime.now(), content=kept
+        id=new_id("message"),
+        thread_id=thread.id,
+        created_at=datetime.now(),
+        content={"type": "tool_record", "items": items},
     )

@@ -51,7 +51,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         allow_credentials=True,
         allow_methods=["POST"],
         allow_headers=["*"],
-        max_age=600,
     )
     return app
 

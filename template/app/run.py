@@ -5,7 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
 from agents.result import RunResultStreaming
@@ -76,13 +76,10 @@ class AgentServer(BaseServer):
         history = await load_history(self.store, thread, self.settings.history_items, context)
         about = Context(thread=thread, store=self.store, request_context=context)
         turns = self.settings.max_turns
-        result = Runner.run_streamed(
-            agent, history, context=about, max_turns=turns, run_config=config
-        )
-        watched = _WatchedRun(result, about)
+        run = Runner.run_streamed(agent, history, context=about, max_turns=turns, run_config=config)
+        watched: Any = _WatchedRun(run, about)
         try:
-            events = stream_agent_response(about, cast(RunResultStreaming, watched))
-            async for event in own_ids(events):
+            async for event in own_ids(stream_agent_response(about, watched)):
                 yield event
         finally:
             await watched.close()

@@ -15,10 +15,7 @@ class Server(AgentServer):
     models = ()
 
     async def respond(
-        self,
-        thread: ThreadMetadata,
-        input_user_message: UserMessageItem | None,
-        context: RequestContext,
+        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
-        async for event in self.run(assistant, thread, input_user_message, context):
+        async for event in self.run(assistant, thread, message, context):
             yield event

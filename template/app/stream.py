@@ -6,7 +6,6 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from chatkit.types import ErrorEvent
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,6 +16,7 @@ MAX_WAITING = 4_000_000  # bytes; a reader that lets more than this wait counts 
 MAX_STALL = 60.0  # seconds that one send may take
 STOP_LIMIT = 10.0  # seconds for a stopped turn to store what was said
 
+UNBUFFERED = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
 # The SDK's first event of every respond and action: from here on a cancellation is persisted.
 _ANSWERING = b'data: {"type":"stream_options"'
 
@@ -30,74 +30,63 @@ class Turn:
     def __init__(self, events: AsyncIterator[bytes]) -> None:
         self.error: Exception | None = None
         self.on_lost: Callable[[], object] = lambda: None
+        self.first_sent, self._wake = asyncio.Event(), asyncio.Event()
         self._ready: list[bytes] = []
         self._waiting = 0
-        self._wake = asyncio.Event()
-        self._first_sent = asyncio.Event()
-        self._answering = self._stop_asked = self._over = False
+        self._answering = self._stop_asked = False
         self.task = asyncio.create_task(self._run(events))
-        self.task.add_done_callback(lambda _: self._end())
+        self.task.add_done_callback(lambda _: self._wake.set())
 
     def stop(self) -> None:
         """End the turn, keeping what was said. Returns at once; `task` ends a little later."""
-        if self._over or self._stop_asked:
+        if self.task.done() or self._stop_asked:
             return
         self._stop_asked = True
-        self._first_sent.set()
+        self.first_sent.set()
         if self._answering:  # before that the person's own message is still being stored
             self.task.cancel()
         asyncio.get_running_loop().call_later(STOP_LIMIT, self.task.cancel)
 
-    async def first(self) -> None:
-        """Wait for the first event. Raises what went wrong before it."""
+    async def first(self) -> bool:
+        """Wait for the first event; whether there is one. Raises what went wrong before it."""
         await self._wake.wait()
         if self.error is not None:
             raise self.error
-
-    @property
-    def is_empty(self) -> bool:
-        return self._over and not self._ready
+        return bool(self._ready)
 
     async def read(self, patience: float) -> tuple[bytes, bool]:
         """What is ready, joined, and whether more may come; b"" after `patience` seconds."""
-        if not self._over:
-            try:
-                async with asyncio.timeout(patience):
+        try:
+            async with asyncio.timeout(patience):
+                while not (self.task.done() or (self._ready and self._wake.is_set())):
+                    self._wake.clear()
                     await self._wake.wait()
-                    while not (self._ready or self._over):  # the window of a batch that has left
-                        self._wake.clear()
-                        await self._wake.wait()
-            except TimeoutError:
-                return b"", True
-            self._wake.clear()
+        except TimeoutError:
+            return b"", True
+        self._wake.clear()
         events, self._ready, self._waiting = self._ready, [], 0
-        return b"".join(events), not self._over
-
-    def sent(self) -> None:
-        """What `read` gave has gone out."""
-        self._first_sent.set()
+        return b"".join(events), not self.task.done()
 
     async def _run(self, events: AsyncIterator[bytes]) -> None:
-        begun = False
         try:
             async for event in events:
                 self._put(event)
-                if not begun:
-                    begun = True
+                if not self.first_sent.is_set():
                     self._wake.set()
                     await self._rest()
         except asyncio.CancelledError:
             pass
         except Exception as error:
-            if begun:
-                self._put(encode(error_event(error)))
+            if self.first_sent.is_set():
+                last = error_event(error).model_dump_json(exclude_none=True)
+                self._put(f"data: {last}\n\n".encode())
             else:
                 self.error = error
 
     async def _rest(self) -> None:
         """Let the first event leave before the next is made: it sets the pace a person feels."""
         try:
-            await self._first_sent.wait()
+            await self.first_sent.wait()
         except asyncio.CancelledError:
             # A stop belongs inside the generator, which only then stores what was said.
             asyncio.get_running_loop().call_soon(self.task.cancel)
@@ -115,10 +104,6 @@ class Turn:
             if self._stop_asked:
                 self.task.cancel()
 
-    def _end(self) -> None:
-        self._over = True
-        self._wake.set()
-
 
 class EventStream(Response):
     """Sends a turn as server-sent events, with a comment whenever nothing else is to be said."""
@@ -126,11 +111,9 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, turn: Turn, heartbeat: float) -> None:
-        self.turn, self.heartbeat = turn, heartbeat
-        super().__init__(
-            headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-        )
+        super().__init__(headers=UNBUFFERED)
         del self.headers["content-length"]
+        self.turn, self.heartbeat = turn, heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sender = asyncio.create_task(self._send(send))
@@ -145,15 +128,14 @@ class EventStream(Response):
             await asyncio.gather(sender, watcher, return_exceptions=True)
 
     async def _send(self, send: Send) -> None:
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(head)
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         more = True
         while more:
             chunk, more = await self.turn.read(self.heartbeat)
             body = chunk or (b": still here\n\n" if more else b"")
             async with asyncio.timeout(MAX_STALL):
                 await send({"type": "http.response.body", "body": body, "more_body": more})
-            self.turn.sent()
+            self.turn.first_sent.set()
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -161,14 +143,9 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def encode(event: ErrorEvent) -> bytes:
-    return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
-
-
 async def stop_all(turns: set[Turn]) -> None:
     """Stop the turns that still run and wait until each has stored what was said."""
-    running = {turn.task for turn in turns}
-    for turn in tuple(turns):
+    for turn in turns:
         turn.stop()
-    if running:
+    if running := {turn.task for turn in turns}:
         await asyncio.wait(running, timeout=STOP_LIMIT)

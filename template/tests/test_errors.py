@@ -145,7 +145,7 @@ def test_a_body_over_the_limit_is_413_also_in_pieces_of_unknown_number() -> None
         pieces = (b"x" * 100 for _ in range(100))
         headers = {"content-type": "application/json"}
         response = person.http.post("/chatkit", content=pieces, headers=headers)
-        assert error_of(response) == (413, "body_too_large")
+        assert error_of(response) == (413, "too_large")
         person.new_thread("small enough")
 
 

@@ -5,10 +5,10 @@ The template's file: improvements arrive through `copier update`.
 
 import hashlib
 import secrets
-from functools import lru_cache
+from typing import Literal
 
 from itsdangerous import BadSignature, Signer
-from pydantic import PrivateAttr, SecretStr
+from pydantic import Field, SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,30 +19,11 @@ MAX_AGE = 400 * 24 * 3600  # seconds; browsers keep no cookie for longer
 
 
 class AnonymousSettings(AppSettings):
-    visitor_secret: SecretStr | None = None
-    _random: str = PrivateAttr(default_factory=secrets.token_urlsafe)
-
-    @property
-    def visitor_key(self) -> str:
-        return self.visitor_secret.get_secret_value() if self.visitor_secret else self._random
-
-    def problems(self) -> list[str]:
-        if self.visitor_secret and len(self.visitor_key) < 16:
-            return [
-                *super().problems(),
-                "VISITOR_SECRET is shorter than 16 characters: make one "
-                "with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`.",
-            ]
-        return super().problems()
+    visitor_secret: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
 
     def notes(self) -> list[str]:
-        if self.visitor_secret:
-            return super().notes()
-        return [
-            *super().notes(),
-            "VISITOR_SECRET is not set: a random one is used, and after a restart every visitor "
-            "is a new one. `python hooks/post_gen.py` writes one to .env.",
-        ]
+        note = "VISITOR_SECRET is not set: after a restart every visitor will be a new one."
+        return super().notes() + [note] * ("visitor_secret" not in self.model_fields_set)
 
 
 async def authenticate(request: Request) -> RequestContext:
@@ -51,23 +32,17 @@ async def authenticate(request: Request) -> RequestContext:
     A new visitor's cookie goes out with the answer. A forged cookie makes a new visitor too.
     """
     settings: AnonymousSettings = request.app.state.settings
-    signer = _signer(settings.visitor_key)
-    secure = (
-        bool(settings.allowed_origins) or settings.is_production or request.url.scheme == "https"
-    )
+    secret = settings.visitor_secret.get_secret_value()
+    signer = Signer(secret, salt="visitor", digest_method=hashlib.sha256)
+    is_https = settings.is_production or request.url.scheme == "https"
+    secure = is_https or bool(settings.allowed_origins)
     # __Host- keeps a sibling subdomain from planting a cookie of its own.
     name = "__Host-visitor" if secure else "visitor"
     if (visitor := _verified(request.cookies.get(name), signer)) is None:
         visitor = secrets.token_hex(16)
-        carrier = Response()
-        carrier.set_cookie(
-            name,
-            signer.sign(visitor).decode(),
-            max_age=MAX_AGE,
-            secure=secure,
-            httponly=True,
-            samesite="none" if settings.allowed_origins else "lax",
-        )
+        carrier, value = Response(), signer.sign(visitor).decode()
+        site: Literal["none", "lax"] = "none" if settings.allowed_origins else "lax"
+        carrier.set_cookie(name, value, MAX_AGE, secure=secure, httponly=True, samesite=site)
         request.state.set_cookie = carrier.headers["set-cookie"]
     return RequestContext(user_id=f"visitor_{visitor}")
 
@@ -77,8 +52,3 @@ def _verified(cookie: str | None, signer: Signer) -> str | None:
         return signer.unsign(cookie).decode() if cookie else None
     except (BadSignature, ValueError):
         return None
-
-
-@lru_cache(maxsize=4)
-def _signer(secret: str) -> Signer:
-    return Signer(secret, salt="visitor", digest_method=hashlib.sha256)

@@ -6,25 +6,18 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from agents import FunctionTool, Model, ModelResponse, Usage
+from agents import FunctionTool, Model, ModelResponse
 from agents.testing import ModelCall, ModelStep, ScriptedModel, assistant_message, function_call
-from openai.types.responses import (
-    ResponseFunctionCallArgumentsDeltaEvent,
-    ResponseStreamEvent,
-    ResponseTextDeltaEvent,
-)
+from openai.types.responses import ResponseFunctionCallArgumentsDeltaEvent as ArgumentsDelta
+from openai.types.responses import ResponseStreamEvent, ResponseTextDeltaEvent
 
 from .arguments import FLAGS, Words, mention
 
-Delta = ResponseTextDeltaEvent | ResponseFunctionCallArgumentsDeltaEvent
-CONTEXT = re.compile(  # how ChatKit's converter begins what it adds in the user's role
-    "Hidden context for the agent|The user is referring to this|# User-provided context|"
-    "A message was displayed|A structured input request was|The following (graphical UI|image was)"
-)
+# How ChatKit's converter begins what it adds in the user's role.
+CONTEXT = re.compile("Hidden context |The user is referring to |# User-provided context")
 
 
 class OfflineModel(Model):
@@ -40,35 +33,27 @@ class OfflineModel(Model):
         return await ScriptedModel([ModelStep.respond(_answer)]).get_response(*args, **rest)
 
     async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[ResponseStreamEvent]:
-        script, number = ScriptedModel([ModelStep.respond(_answer)]), count()
+        script = ScriptedModel([ModelStep.respond(_answer)])
         for event in [event async for event in script.stream_response(*args, **rest)]:
-            if isinstance(event, Delta):
+            if isinstance(event, ResponseTextDeltaEvent | ArgumentsDelta):
                 for word in re.findall(r"\s*\S+\s*", event.delta):
-                    yield event.model_copy(update={"delta": word, "sequence_number": next(number)})
+                    yield event.model_copy(update={"delta": word})
                     await asyncio.sleep(self.delay)  # also for 0: others get their turn
             else:
-                event.sequence_number = next(number)
                 yield event
 
 
 def _answer(call: ModelCall) -> ModelStep:
     said, outputs = _read(call.input)
-    functions = [tool for tool in call.tools if isinstance(tool, FunctionTool)]
-    schemas = {tool.name: tool.params_json_schema for tool in functions}
-    schemas |= {handoff.tool_name: handoff.input_json_schema for handoff in call.handoffs}
-    name = None if outputs else _choose([*schemas], said, call.model_settings.tool_choice)
+    tools = {t.name: t.params_json_schema for t in call.tools if isinstance(t, FunctionTool)}
+    name = None if outputs else _choose([*tools], said, call.model_settings.tool_choice)
     key = uuid4().hex
     if name:
-        text = Words(schemas[name], said, name).values()
-        item = function_call(name, text, call_id=f"call_{key}", item_id=f"fc_{key}")
+        arguments = Words(tools[name], said, name).values()
+        item = function_call(name, arguments, call_id=f"call_{key}", item_id=f"fc_{key}")
     else:
-        text = outputs or _introduce(said, [*schemas])
-        if call.output_schema and not call.output_schema.is_plain_text():
-            text = Words(call.output_schema.json_schema(), outputs or said).values()
-        item = assistant_message(text, item_id=f"msg_{key}")
-    asked, told = len(said.split()), len(text.split())
-    usage = Usage(requests=1, input_tokens=asked, output_tokens=told, total_tokens=asked + told)
-    return ModelStep([item], usage, f"resp_{key}")
+        item = assistant_message(outputs or _introduce(said, [*tools]), item_id=f"msg_{key}")
+    return ModelStep([item], response_id=f"resp_{key}")
 
 
 def _read(items: Any) -> tuple[str, str]:
@@ -101,7 +86,6 @@ def _choose(names: list[str], said: str, choice: object) -> str | None:
 
 
 def _introduce(said: str, names: list[str]) -> str:
-    text = "I am the offline model: set a model's credentials in .env for real answers."
-    if said:
-        text = f'You said: "{said[:200]}{"…" * (len(said) > 200)}". {text}'
+    text = f'You said: "{said[:200]}{"…" * (len(said) > 200)}". I am the offline model: set a '
+    text += "model's credentials in .env for real answers."
     return f"{text} Mention one of my tools to see it run: {', '.join(names)}." if names else text

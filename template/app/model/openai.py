@@ -18,10 +18,9 @@ class OpenaiSettings(Section):
     openai_base_url: str | None = None
 
     def problems(self) -> list[str]:
-        found = super().problems()
-        if self.is_production and self.model != "offline" and not has_credentials(self):
-            found.append("OPENAI_API_KEY is not set: put the project's key in the environment.")
-        return found
+        missing = self.is_production and self.model != "offline" and not has_credentials(self)
+        told = "OPENAI_API_KEY is not set: put the project's key in the environment."
+        return super().problems() + [told] * missing
 
 
 def has_credentials(settings: OpenaiSettings) -> bool:
@@ -31,7 +30,6 @@ def has_credentials(settings: OpenaiSettings) -> bool:
 def build_model(settings: OpenaiSettings) -> Model:
     """The model that `settings` names. Raises openai.OpenAIError without a key."""
     key = settings.openai_api_key
-    client = AsyncOpenAI(
-        api_key=key.get_secret_value() if key else None, base_url=settings.openai_base_url
-    )
+    secret = key.get_secret_value() if key else None
+    client = AsyncOpenAI(api_key=secret, base_url=settings.openai_base_url)
     return OpenAIResponsesModel(settings.model or DEFAULT_MODEL, client)

@@ -5,7 +5,6 @@ The template's file: improvements arrive through `copier update`.
 
 import re
 import secrets
-import threading
 import time
 from contextvars import ContextVar
 
@@ -16,7 +15,6 @@ from ..context import RequestContext
 
 _THREAD_ID = re.compile(r"thr_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
-_lock = threading.Lock()
 _last_ms = 0
 
 
@@ -27,11 +25,9 @@ def new_id(kind: StoreItemType) -> str:
     strictly by creation: within one millisecond the clock is taken to have moved on.
     """
     global _last_ms
-    with _lock:
-        _last_ms = max(time.time_ns() // 1_000_000, _last_ms + 1)
-        milliseconds = _last_ms
+    _last_ms = max(time.time_ns() // 1_000_000, _last_ms + 1)
     a, b = secrets.randbits(12), secrets.randbits(62)
-    number = milliseconds << 80 | 0x7 << 76 | a << 64 | 0b10 << 62 | b
+    number = _last_ms << 80 | 0x7 << 76 | a << 64 | 0b10 << 62 | b
     prefix = default_generate_id(kind).rpartition("_")[0]
     return f"{prefix}_{number:032x}"
 

@@ -3,7 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import logging
 import os
 import re
 import sys
@@ -20,8 +19,6 @@ from ..context import RequestContext
 from ..errors import CursorError
 from .base import BaseStore, is_thread_id, merge, metadata_of, remember, remembered
 
-logger = logging.getLogger("app")
-
 Row = TypeVar("Row", ThreadMetadata, ThreadItem)
 
 
@@ -29,22 +26,21 @@ class MemorySettings(Section):
     allow_memory_store: bool = False
 
     def problems(self) -> list[str]:
-        found = super().problems()
         if self.allow_memory_store or not (self.is_production or several_workers()):
-            return found
+            return super().problems()
         where = "in production" if self.is_production else "with more than one worker"
-        return [
-            *found,
-            f"The memory store does not work {where}: choose another store with "
-            "`copier update`, or set ALLOW_MEMORY_STORE=1 to lose conversations knowingly.",
-        ]
+        text = f"The memory store does not work {where}: choose another store with `copier update`,"
+        return [*super().problems(), f"{text} or lose conversations with ALLOW_MEMORY_STORE=1."]
+
+    def notes(self) -> list[str]:
+        return [*super().notes(), "The store is memory: a restart forgets every conversation."]
 
 
 def several_workers() -> bool:
     """Whether the command line or WEB_CONCURRENCY asks for more than one worker process."""
-    asked = re.findall(r"(?:^| )(?:--workers[ =]|-w ?)(\d+)", " ".join(sys.argv[1:]))
-    asked.append(os.environ.get("WEB_CONCURRENCY", ""))
-    return any(count.isdigit() and int(count) > 1 for count in asked)
+    command = " ".join([*sys.argv[1:], "--workers", os.environ.get("WEB_CONCURRENCY", "")])
+    asked = re.findall(r"(?:^| )(?:--workers[ =]|-w ?)(\d+)", command)
+    return any(int(count) > 1 for count in asked)
 
 
 @dataclass
@@ -99,12 +95,10 @@ class MemoryStore(BaseStore):
         if after is not None and after not in threads and not is_thread_id(after):
             raise CursorError(after)
         newest_first = order == "desc"
-        ids = [
-            thread_id
-            for thread_id in sorted(threads, reverse=newest_first)
-            if after is None or (thread_id < after if newest_first else thread_id > after)
-        ]
-        return _page([threads[thread_id].metadata for thread_id in ids[: limit + 1]], limit)
+        ids = sorted(threads, reverse=newest_first)
+        if after is not None:
+            ids = [one for one in ids if (one < after if newest_first else one > after)]
+        return _page([threads[one].metadata for one in ids[: limit + 1]], limit)
 
     async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
         if self._owned(context).threads.pop(thread_id, None) is None:
@@ -129,8 +123,7 @@ class MemoryStore(BaseStore):
         # when it adds a workflow that spans turns a second time.
         self._owned(context).thread(thread_id).items[item.id] = item.model_copy(deep=True)
 
-    async def save_item(self, thread_id: str, item: ThreadItem, context: RequestContext) -> None:
-        await self.add_thread_item(thread_id, item, context)
+    save_item = add_thread_item
 
     async def load_item(self, thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
         if (item := self._owned(context).thread(thread_id).items.get(item_id)) is None:
@@ -165,5 +158,4 @@ def _page(rows: list[Row], limit: int) -> Page[Row]:
 @asynccontextmanager
 async def open_store(settings: MemorySettings) -> AsyncIterator[MemoryStore]:
     """The store for the life of the application."""
-    logger.warning("Conversations are kept in memory: a restart forgets all of them.")
     yield MemoryStore()
