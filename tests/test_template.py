@@ -16,7 +16,7 @@ from .siblings import TEMPLATE, rendered
 
 CONFIG = yaml.safe_load((ROOT / "copier.yml").read_text())
 PYTHON = sorted(TEMPLATE.rglob("*.py"))
-OWNERS = {"app/server.py", "app/agent.py", "app/tools.py", "app/__init__.py", "tests/__init__.py"}
+OWNERS = {"app/server.py", "app/agent.py", "app/tools.py", "tests/__init__.py"}
 NOTE = "The template's file"
 
 
@@ -82,7 +82,7 @@ def test_ruff_passes_in_place(projects: dict[str, Path]) -> None:
 
 
 def test_mypy_strict_passes_in_place(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = tmp_path_factory.getbasetemp() / "mypy-in-place"
+    cache = tmp_path_factory.getbasetemp() / "mypy"
     command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache)
     run(*command, "app", "tests", "hooks", cwd=TEMPLATE)
 
@@ -90,7 +90,7 @@ def test_mypy_strict_passes_in_place(tmp_path_factory: pytest.TempPathFactory) -
 def test_this_repository_passes_its_own_checks(tmp_path_factory: pytest.TempPathFactory) -> None:
     run("ruff", "check", "--no-cache", "tests", "benchmarks", cwd=ROOT)
     run("ruff", "format", "--no-cache", "--check", "tests", "benchmarks", cwd=ROOT)
-    cache = tmp_path_factory.getbasetemp() / "mypy-here"
+    cache = tmp_path_factory.getbasetemp() / "mypy"
     run(sys.executable, "-m", "mypy", "--cache-dir", cache, "tests", cwd=ROOT)
 
 

@@ -65,8 +65,7 @@ class BaseServer(ChatKitServer[RequestContext]):
             raise
         except Exception as error:
             event = error_event(error)
-            text = event.message or ""
-            raise CustomStreamError(text, allow_retry=event.allow_retry) from None
+            raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
 
     async def handle_stream_cancelled(
         self, thread: ck.ThreadMetadata, pending_items: list[ck.ThreadItem], context: RequestContext

@@ -44,8 +44,7 @@ def as_api_error(error: Exception) -> ApiError:
             return not_supported("this request")
         case ValueError() if _raised_by_the_sdk(error):
             return ApiError(400, "invalid_request", "The request does not fit the thread's state.")
-    text = f"Something went wrong. Request id: {report(error)}"
-    return ApiError(500, "internal_error", text)
+    return ApiError(500, "internal_error", f"Something went wrong. Request id: {report(error)}")
 
 
 def error_response(error: Exception) -> JSONResponse:

@@ -15,6 +15,7 @@ from chatkit import types as ck
 
 from app.base import BaseServer
 from app.context import RequestContext
+from app.stream import Turn
 
 from .chat import Person, events_of, request, text_of, user_input
 from .conftest import RunningServer, serve, wait_until
@@ -105,6 +106,28 @@ def test_a_stop_before_the_answer_begins_keeps_the_persons_message(
     thread_id = leave_after(person, lambda event: event["type"] == "thread.created")
     wait_until(lambda: marker_is_stored(server, thread_id))
     assert person.items(thread_id)[0]["type"] == "user_message"
+
+
+def test_a_stop_while_the_first_event_waits_lands_inside_the_turn() -> None:
+    """Else the SDK's generator would be closed outside of what persists a stopped answer."""
+    seen: list[str] = []
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            yield b'data: {"type":"stream_options"}\n\n'
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def run() -> None:
+        turn = Turn(events())
+        assert await turn.first()
+        turn.stop()
+        await asyncio.wait({turn.task}, timeout=1)
+
+    asyncio.run(run())
+    assert seen == ["cancelled"]
 
 
 def test_a_thread_goes_on_after_a_stop(talking: tuple[RunningServer, Talker]) -> None:

@@ -94,10 +94,9 @@ class MemoryStore(BaseStore):
         threads = self._owned(context).threads
         if after is not None and after not in threads and not is_thread_id(after):
             raise CursorError(after)
-        newest_first = order == "desc"
-        ids = sorted(threads, reverse=newest_first)
+        ids = sorted(threads, reverse=order == "desc")
         if after is not None:
-            ids = [one for one in ids if (one < after if newest_first else one > after)]
+            ids = [one for one in ids if one != after and (one < after) == (order == "desc")]
         return _page([threads[one].metadata for one in ids[: limit + 1]], limit)
 
     async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
@@ -110,10 +109,9 @@ class MemoryStore(BaseStore):
         if (thread := self._owned(context).threads.get(thread_id)) is None:
             return Page()
         ids = list(reversed(thread.items) if order == "desc" else thread.items)
-        if after is not None:
-            if after not in thread.items:
-                raise CursorError(after)
-            ids = ids[ids.index(after) + 1 :]
+        if after not in (None, *ids):
+            raise CursorError(after)
+        ids = ids[ids.index(after) + 1 :] if after else ids
         return _page([thread.items[item_id] for item_id in ids[: limit + 1]], limit)
 
     async def add_thread_item(
