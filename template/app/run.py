@@ -133,9 +133,7 @@ class _WatchedQueue(asyncio.Queue[Any]):
 
     async def get(self) -> Any:
         self.reader = asyncio.current_task()
-        event = await super().get()
-        self.task_done()
-        return event
+        return await super().get()
 
 
 class _WatchedRun:
@@ -167,7 +165,6 @@ class _WatchedRun:
             if self._context.client_tool_call is None:  # that one becomes an item of its own
                 record = tool_record(self._context.thread, call, item)
                 await self._context.stream(ck.ThreadItemDoneEvent(item=record))
-                await self._queue.join()  # stored before anything that follows
 
     async def close(self) -> None:
         """End the run and its readers; a run that is complete has nothing left to end."""

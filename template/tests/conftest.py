@@ -26,7 +26,8 @@ class RunningServer:
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
-        self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+        config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
+        self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
 
     def start(self) -> None:
@@ -108,7 +109,6 @@ def stranger(server: RunningServer) -> Person:
 
 @pytest.fixture
 def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """What was logged as an error so far in the test."""
-    return lambda: [
-        record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR
-    ]
+    """What was logged as an error so far in the test, as a log file would have it."""
+    text = logging.Formatter().format
+    return lambda: [text(record) for record in caplog.records if record.levelno >= logging.ERROR]

@@ -275,8 +275,10 @@ def test_a_client_may_ask_only_for_what_is_listed(
     model = scripted([assistant_message("ok")])
     talker = server.app.state.server
 
-    assert asking_for(person, model="gpt-expensive")["type"] == "error"
-    assert asking_for(person, tool_choice={"id": "delete_everything"})["type"] == "error"
+    refused = asking_for(person, model="gpt-expensive")
+    assert refused == asking_for(person, tool_choice={"id": "delete_everything"})
+    assert refused["message"] == "This choice is not available here. Please make another."
+    assert not refused["allow_retry"]
     assert model.calls == ()
     talker.tools = ("weather",)
     assert asking_for(person, tool_choice={"id": "weather"})["type"] == "thread.item.done"

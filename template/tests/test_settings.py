@@ -5,11 +5,14 @@ The template's file: improvements arrive through `copier update`.
 
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.config import stop_on_problems
+from app.main import create_app
 from app.settings import load_settings
 
 from .conftest import settings
@@ -56,6 +59,14 @@ def test_the_memory_store_does_not_serve_several_workers(
     with pytest.raises(SystemExit, match="more than one worker"):
         stop_on_problems(settings())
     stop_on_problems(settings(allow_memory_store=True))
+
+
+def test_the_process_runs_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ChatKit's times carry no zone: what one process writes, another has to read alike."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    create_app(settings())
+    assert datetime.now().hour == datetime.now(UTC).hour
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from chatkit import types as ck
 
 from app.base import BaseServer
 from app.context import RequestContext
+from app.store import open_store
 from app.stream import Turn
 
 from .chat import Person, events_of, request, text_of, user_input
@@ -51,9 +53,9 @@ def talking() -> Iterator[tuple[RunningServer, Talker]]:
         yield server, talker
 
 
-def slow(method: Any) -> Any:
+def slow(method: Any, seconds: float = 0.05) -> Any:
     async def waiting(*args: Any, **named: Any) -> Any:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(seconds)
         return await method(*args, **named)
 
     return waiting
@@ -191,22 +193,32 @@ def test_what_is_ready_together_leaves_together_and_in_order() -> None:
     assert len(chunks) < 500
 
 
-def test_a_running_turn_is_stored_when_the_server_shuts_down(
-    talking: tuple[RunningServer, Talker],
+def test_a_running_turn_is_stored_before_a_shutdown_closes_the_store(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server, _ = talking
-    store = server.app.state.server.store
-    body = request("threads.create", input=user_input())
-    with server.person().http.stream("POST", "/chatkit", json=body) as response:
-        for event in events_of(response):
-            if event["type"] == "thread.item.updated":
-                break
-        server._uvicorn.force_exit = True
-        server.stop()
-    [owned] = store._owners.values()
-    [thread] = owned.threads.values()
-    kinds = [item.type for item in thread.items.values()]
-    assert kinds == ["user_message", "assistant_message", "sdk_hidden_context"]
+    at_the_end: list[str] = []
+
+    @asynccontextmanager
+    async def watched(given: Any) -> AsyncIterator[Any]:
+        async with open_store(given) as store:
+            yield store
+            [thread_id] = [thread for owned in store._owners.values() for thread in owned.threads]
+            [context] = [RequestContext(user_id=owner[1]) for owner in store._owners]
+            page = await store.load_thread_items(thread_id, None, 10, "asc", context)
+            at_the_end.extend(item.type for item in page.data)
+
+    monkeypatch.setattr("app.main.open_store", watched)
+    with serve() as server:
+        state = server.app.state
+        state.server = Talker(state.server.store, state.settings)
+        state.server.store.add_thread_item = slow(state.server.store.add_thread_item, 0.5)
+        body = request("threads.create", input=user_input())
+        with server.person().http.stream("POST", "/chatkit", json=body) as response:
+            for event in events_of(response):
+                if event["type"] == "thread.item.updated":
+                    break
+            server.stop()
+    assert at_the_end == ["user_message", "assistant_message", "sdk_hidden_context"]
 
 
 def test_locked_and_closed_threads_take_no_message(talking: tuple[RunningServer, Talker]) -> None:
