@@ -30,16 +30,19 @@ CREATE = {
     },
 }
 
-# A server whose store waits 50 ms in each call and whose model talks for a minute.
+# A server whose store waits 50 ms in each call. Its model says WORDS words, PAUSE seconds apart,
+# each filled up to WORD characters, and is then silent for an hour.
 SLOW = """
-import asyncio
-from agents.testing import ModelStep, ScriptedModel, assistant_message
+import asyncio, os
+from agents.testing import ScriptedModel, assistant_message
 from openai.types.responses import ResponseTextDeltaEvent as Delta
 from app.main import app
 from app import run
 from app.store.memory import MemoryStore
 
 made = 0
+words, word = int(os.environ.get("WORDS", 6000)), int(os.environ.get("WORD", 0))
+pause = float(os.environ.get("PAUSE", 0.01))
 
 def slow(method):
     async def waiting(self, *args, **named):
@@ -57,12 +60,13 @@ class Endless(ScriptedModel):
         opening = [event async for event in super().stream_response(*args, **named)]
         for event in opening[:4]:
             yield event
-        for number in range(6000):
-            await asyncio.sleep(0.01)
+        for number in range(words):
+            await asyncio.sleep(pause)
             made += 1
             yield Delta(type="response.output_text.delta", item_id="scripted-message",
-                        output_index=0, content_index=0, delta=f"w{made} ", logprobs=[],
-                        sequence_number=number)
+                        output_index=0, content_index=0, delta=f"w{made} ".ljust(word, "."),
+                        logprobs=[], sequence_number=number)
+        await asyncio.sleep(3600)
 
 run.OfflineModel = lambda delay: Endless()
 
@@ -171,35 +175,96 @@ def leave(url: str, body: dict[str, Any], wanted: str, cookies: httpx.Cookies) -
     return thread
 
 
-def test_a_stop_keeps_the_answer_and_stops_the_model(agent: Path, tmp_path: Path) -> None:
-    log, script = tmp_path / "log", tmp_path / "slow.py"
-    script.write_text(SLOW)
-    command = (sys.executable, "-m", "uvicorn", "slow:app", "--app-dir", str(tmp_path))
-    with serving(agent, log, *command, PYTHONPATH=str(agent)) as (url, process):
-        cookies = httpx.Cookies()
-        before = httpx.get(url + "/made").json()
-        thread = leave(url, CREATE, "w20 ", cookies)
-        wait_until(lambda: httpx.get(url + "/made").json()["tasks"] == before["tasks"])
-        made = httpx.get(url + "/made").json()["made"]
+class Talking:
+    """A visitor of a server that talks, and what the server says of itself."""
 
-        listing = {"type": "items.list", "params": {"thread_id": thread, "order": "asc"}}
-        items = httpx.post(url + "/chatkit", json=listing, cookies=cookies).json()["data"]
-        said = items[1]["content"][0]["text"]
-        assert [item["type"] for item in items] == ["user_message", "assistant_message"]
-        assert said.startswith("w1 w2 w3 ")
-        assert 20 <= len(said.split()) <= made < 300
+    def __init__(self, url: str, log: Path) -> None:
+        self.url, self.log = url, log
+        self.cookies = httpx.Cookies()
+        self.cookies.update(self.post("threads.list").cookies)
+        self.tasks = self.state()["tasks"]
+
+    def state(self) -> dict[str, int]:
+        found: dict[str, int] = httpx.get(self.url + "/made", timeout=10).json()
+        return found
+
+    def post(self, kind: str, **params: Any) -> httpx.Response:
+        body = {"type": kind, "params": params}
+        return httpx.post(self.url + "/chatkit", json=body, cookies=self.cookies, timeout=10)
+
+    def is_quiet(self) -> bool:
+        """Whether nothing of a turn is left in the server's loop."""
+        return self.state()["tasks"] == self.tasks
+
+    def items(self) -> list[dict[str, Any]]:
+        thread = self.post("threads.list").json()["data"][0]["id"]
+        page: dict[str, Any] = self.post("items.list", thread_id=thread, order="asc").json()
+        kept: list[dict[str, Any]] = page["data"]
+        return kept
+
+    def is_kept(self) -> None:
+        """The person's message and a partial answer are stored; the model says nothing more."""
+        made = self.state()["made"]
+        user, said = self.items()[-2:]
+        assert (user["type"], said["type"]) == ("user_message", "assistant_message")
+        text = said["content"][0]["text"].rstrip(" .")
+        assert 1 < int(text.rpartition("w")[2]) <= made < 300
         time.sleep(0.3)
-        assert httpx.get(url + "/made").json()["made"] == made
+        assert self.state()["made"] == made
 
-        again = {"type": "threads.add_user_message", "params": {"thread_id": thread}}
-        again["params"] |= CREATE["params"]  # type: ignore[operator]
-        leave(url, again, f"w{made + 5} ", cookies)
-        wait_until(lambda: httpx.get(url + "/made").json()["tasks"] == before["tasks"])
-        items = httpx.post(url + "/chatkit", json=listing, cookies=cookies).json()["data"]
-        assert [item["type"] for item in items] == ["user_message", "assistant_message"] * 2
+
+@contextmanager
+def talking(agent: Path, folder: Path, **environment: str) -> Iterator[Talking]:
+    log, script = folder / "log", folder / "slow.py"
+    script.write_text(SLOW)
+    command = (sys.executable, "-m", "uvicorn", "slow:app", "--app-dir", str(folder))
+    with serving(agent, log, *command, PYTHONPATH=str(agent), **environment) as (url, process):
+        yield Talking(url, log)
         process.send_signal(signal.SIGTERM)
         process.wait(15)
     assert not re.search("ERROR|Traceback|never retrieved|was destroyed", log.read_text())
+
+
+def test_a_stop_keeps_the_answer_and_stops_the_model(agent: Path, tmp_path: Path) -> None:
+    with talking(agent, tmp_path) as visitor:
+        thread = leave(visitor.url, CREATE, "w20 ", visitor.cookies)
+        wait_until(visitor.is_quiet)
+        visitor.is_kept()
+
+        more = f"w{visitor.state()['made'] + 5} "
+        again = {"type": "threads.add_user_message", "params": {"thread_id": thread}}
+        again["params"] |= CREATE["params"]  # type: ignore[operator]
+        leave(visitor.url, again, more, visitor.cookies)
+        wait_until(visitor.is_quiet)
+        visitor.is_kept()
+        assert len(visitor.items()) == 4
+
+
+def test_a_client_that_stops_reading_is_stopped_too(agent: Path, tmp_path: Path) -> None:
+    with talking(agent, tmp_path, WORD="100000", PAUSE="0.001") as visitor:
+        body = json.dumps(CREATE).encode()
+        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+        head = f"host: x\r\ncookie: {cookie}\r\ncontent-type: application/json\r\n"
+        address = ("127.0.0.1", int(visitor.url.rpartition(":")[2]))
+        with socket.create_connection(address) as reader:
+            reader.sendall(f"POST /chatkit HTTP/1.1\r\n{head}".encode())
+            reader.sendall(f"content-length: {len(body)}\r\n\r\n".encode() + body)
+            wait_until(lambda: visitor.state()["made"] > 10)
+            wait_until(visitor.is_quiet)
+            visitor.is_kept()
+
+
+def test_a_stop_reaches_a_model_that_has_fallen_silent(agent: Path, tmp_path: Path) -> None:
+    with talking(agent, tmp_path, WORDS="5", STREAM_HEARTBEAT="0.2") as visitor:
+        url = visitor.url + "/chatkit"
+        comments = 0
+        with httpx.stream("POST", url, json=CREATE, cookies=visitor.cookies) as answer:
+            for line in answer.iter_lines():
+                comments += line.startswith(":")
+                if comments == 3:
+                    break
+        wait_until(visitor.is_quiet)
+        visitor.is_kept()
 
 
 @pytest.mark.parametrize("level", ["hello", "agent"])
