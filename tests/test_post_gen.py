@@ -334,9 +334,9 @@ def test_without_uv_pip_makes_the_environment(project: Project) -> None:
     assert report["environment"] == "done: .venv with pip, because uv is not installed"
     assert report["request"].startswith("done: ")
     assert project.git("status", "--porcelain") == ""
-    assert project.report()["environment"] == "already there"
+    assert project.first_steps()["environment"] == "already there"
     project.edit("pyproject.toml", '"h11"', '"h11", "iniconfig"')
-    assert project.report()["environment"].startswith("done: ")
+    assert project.first_steps()["environment"].startswith("done: ")
     venv = project.root / ".venv"
     assert project.command(venv / "bin" / "python", "-c", "import iniconfig").returncode == 0
 

@@ -34,7 +34,7 @@ async def authenticate(request: Request) -> RequestContext:
     settings: AnonymousSettings = request.app.state.settings
     secret = settings.visitor_secret.get_secret_value()
     signer = Signer(secret, salt="visitor", digest_method=hashlib.sha256)
-    is_https = settings.is_production or request.url.scheme == "https"
+    is_https = settings.is_production or request.scope["scheme"] == "https"
     secure = is_https or bool(settings.allowed_origins)
     # __Host- keeps a sibling subdomain from planting a cookie of its own.
     name = "__Host-visitor" if secure else "visitor"

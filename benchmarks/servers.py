@@ -1,0 +1,157 @@
+"""The servers that `overhead.py` compares: `python servers.py product|bare|mended FD`.
+
+Run in a rendered project. Each answers with the project's agent, a scripted model and the
+project's memory store, behind uvicorn with one worker; FD is the socket to listen on.
+"""
+
+import asyncio
+import re
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import agents.testing
+import uvicorn
+from agents import Model, ModelResponse, RunConfig, Runner
+from agents.items import TResponseStreamEvent
+from chatkit.agents import AgentContext, simple_to_agent_input, stream_agent_response
+from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
+from chatkit.types import (
+    ChatKitReq,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageItem,
+    is_streaming_req,
+)
+from fastapi import FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import TypeAdapter
+
+from app.agent import assistant
+from app.context import RequestContext
+from app.store.memory import MemoryStore
+
+HISTORY = 20  # items the model is given: what the project's settings say by default
+
+
+class ScriptedModel(Model):
+    """Says as many words as the last message asks for: "say 300 words, 0 ms apart"."""
+
+    async def get_response(self, *args: Any, **rest: Any) -> ModelResponse:
+        raise NotImplementedError("every turn is streamed")
+
+    async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
+        instructions, items, *others = args
+        words, pause = map(int, re.findall(r"\d+", items[-1]["content"][0]["text"]))
+        text = agents.testing.assistant_message("word " * words, item_id=f"msg_{uuid4().hex}")
+        script = agents.testing.ScriptedModel([[text]])
+        async for event in script.stream_response(instructions, "", *others, **rest):
+            if event.type != "response.output_text.delta":
+                yield event
+                continue
+            word = event.model_copy(update={"delta": "word "})
+            for _ in range(words):
+                if pause:
+                    await asyncio.sleep(pause / 1000)
+                yield word
+
+
+def product() -> FastAPI:
+    """The rendered project's application; only its model is another one."""
+    from app.main import app
+
+    opened = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with opened(app) as state:
+            if app.state.settings.history_items != HISTORY:
+                raise SystemExit(f"the project's history_items is not {HISTORY}")
+            app.state.server.model = ScriptedModel()
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+class BareServer(ChatKitServer[RequestContext]):
+    """`respond` as the SDK's guide writes it."""
+
+    async def respond(
+        self,
+        thread: ThreadMetadata,
+        input_user_message: UserMessageItem | None,
+        context: RequestContext,
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        page = await self.store.load_thread_items(
+            thread.id, after=None, limit=HISTORY, order="desc", context=context
+        )
+        history = await simple_to_agent_input(page.data[::-1])
+        agent_context = AgentContext(thread=thread, store=self.store, request_context=context)
+        result = Runner.run_streamed(
+            assistant,
+            history,
+            context=agent_context,
+            run_config=RunConfig(model=ScriptedModel(), tracing_disabled=True),
+        )
+        async for event in stream_agent_response(agent_context, result):
+            yield event
+
+
+class MendedServer(BareServer):
+    """`process` as the SDK has it, but with a validator that is not built anew in each request."""
+
+    validator: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
+
+    async def process(
+        self, request: str | bytes | bytearray, context: RequestContext
+    ) -> StreamingResult | NonStreamingResult:
+        parsed = self.validator.validate_json(request)
+        if is_streaming_req(parsed):
+            return StreamingResult(self._process_streaming(parsed, context))
+        return NonStreamingResult(await self._process_non_streaming(parsed, context))
+
+
+def bare(kind: type[BareServer] = BareServer) -> FastAPI:
+    """The endpoint as the SDK's guide writes it, for one person."""
+    app, server = FastAPI(), kind(MemoryStore())
+
+    @app.post("/chatkit")
+    async def chatkit(request: Request) -> Response:
+        result = await server.process(await request.body(), RequestContext(user_id="somebody"))
+        if isinstance(result, StreamingResult):
+            return StreamingResponse(result, media_type="text/event-stream")
+        return Response(content=result.json, media_type="application/json")
+
+    return app
+
+
+def mended() -> FastAPI:
+    return bare(MendedServer)
+
+
+async def cpu() -> float:
+    """The processor seconds that this process has used."""
+    return time.process_time()
+
+
+def main() -> None:
+    app = {"product": product, "bare": bare, "mended": mended}[sys.argv[1]]()
+    app.add_api_route("/cpu", cpu)  # the last route that is looked at: it costs the others nothing
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=600,  # connections rest while the other server is asked
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[2]))])
+
+
+if __name__ == "__main__":
+    main()
