@@ -138,3 +138,10 @@ def test_a_new_choice_joins_the_matrix_by_itself() -> None:
     few = covering(every)
     assert len(few) < len(every)
     assert set().union(*map(pairs, few)) == set().union(*map(pairs, every))
+
+
+def test_own_tests_do_not_depend_on_the_projects_env_file(template: Path, tmp_path: Path) -> None:
+    project = render(template, tmp_path / "p", {"level": "agent"})
+    (project / ".env").write_text("APP_ENV=production\nMODEL=gpt-x\nVISITOR_SECRET=mine\n")
+    tests = ("tests/test_protocol.py", "tests/test_anonymous.py")
+    run(sys.executable, "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")
