@@ -64,8 +64,12 @@ class BaseServer(ChatKitServer[RequestContext]):
         except (StreamError, CustomStreamError):
             raise
         except Exception as error:
-            event = error_event(error)
+            event = self.explain(error)
             raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
+
+    def explain(self, error: Exception) -> ck.ErrorEvent:
+        """What the person reads when an answer fails; the log has the rest."""
+        return error_event(error)
 
     async def handle_stream_cancelled(
         self, thread: ck.ThreadMetadata, pending_items: list[ck.ThreadItem], context: RequestContext

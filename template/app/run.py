@@ -16,6 +16,7 @@ from pydantic import Field
 
 from .base import BaseServer, Events
 from .context import RequestContext
+from .failures import model_failure
 from .history import load_history, tool_record
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
@@ -33,6 +34,7 @@ CLEANUP_LIMIT = 2.0  # seconds for the provider's connection to close after a St
 class RunSettings(ModelSection):
     history_items: Annotated[int, Field(gt=0)] = 20
     max_turns: Annotated[int, Field(gt=0)] = 10  # model calls in one answer
+    model_timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds until it begins, retries included
     openai_tracing: bool = False  # send traces of every run to OpenAI
     offline_delay: Annotated[float, Field(ge=0)] = 0.03  # seconds a word of the offline model
 
@@ -77,12 +79,19 @@ class AgentServer(BaseServer):
         about = Context(thread=thread, store=self.store, request_context=context)
         turns = self.settings.max_turns
         run = Runner.run_streamed(agent, history, context=about, max_turns=turns, run_config=config)
-        watched: Any = _WatchedRun(run, about)
+        watched: Any = _WatchedRun(run, about, self.settings.model_timeout)
         try:
+            shown = False
             async for event in own_ids(stream_agent_response(about, watched)):
+                shown = shown or is_shown(event)
                 yield event
+            if not shown:  # a refusal that a provider's client has swallowed
+                raise CustomStreamError("The assistant has no answer to this.", allow_retry=True)
         finally:
             await watched.close()
+
+    def explain(self, error: Exception) -> ck.ErrorEvent:
+        return model_failure(error)
 
     def run_config(self, asked: ck.InferenceOptions) -> RunConfig:
         """The run's model and settings: what a client asks for counts only if it is listed."""
@@ -97,6 +106,16 @@ class AgentServer(BaseServer):
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
         )
+
+
+def is_shown(event: ck.ThreadStreamEvent) -> bool:
+    """Whether the event leaves something for the person to see."""
+    match event:
+        case ck.ThreadItemDoneEvent(item=ck.AssistantMessageItem(content=content)):
+            return any(part.text.strip() for part in content)
+        case ck.ThreadItemDoneEvent(item=item):
+            return item.type not in ("hidden_context_item", "workflow")
+    return not isinstance(event, ck.ThreadItemUpdatedEvent | ck.ThreadItemAddedEvent)
 
 
 async def own_ids(events: Events) -> Events:
@@ -143,17 +162,27 @@ class _WatchedRun:
     cancelled: the model would go on to its last token, unheard.
     """
 
-    def __init__(self, result: RunResultStreaming, context: Context) -> None:
+    def __init__(self, result: RunResultStreaming, context: Context, patience: float) -> None:
         self._result, self._context, self._queue = result, context, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
         self._calls: dict[str, Any] = {}
+        self._patience = patience
         context._events = self._queue
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
         self._reader = asyncio.current_task()
-        async for event in self._result.stream_events():
+        events, waiting = self._result.stream_events(), True
+        while True:
+            try:  # the limit is for a model that has not begun, not for tools or a long answer
+                async with asyncio.timeout(self._patience if waiting else None):
+                    event = await anext(events)
+            except StopAsyncIteration:
+                return
             if event.type == "run_item_stream_event":
+                waiting = event.item.type == "tool_call_output_item"
                 await self._keep(event.item.to_input_item())
+            elif event.type == "raw_response_event":
+                waiting = False
             yield event
             self._reader = asyncio.current_task()
 

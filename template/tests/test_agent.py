@@ -20,7 +20,7 @@ from openai.types.responses.response_input_param import ResponseInputParam
 from openai.types.responses.response_reasoning_item import Summary
 from pydantic import TypeAdapter
 
-from app.run import Context, ToolContext
+from app.run import Context, RunSettings, ToolContext
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, wait_until
@@ -45,9 +45,8 @@ def scripted(
     """Put a scripted model, and the agent of these tests, in the server's place."""
     monkeypatch.setattr("app.server.assistant", AGENT)
     talker = server.app.state.server
-    real, offline = talker.model, talker.settings.model
-    talker.settings.model = "scripted"
-    talker.settings.openai_api_key = "sk-not-used"
+    monkeypatch.setattr(RunSettings, "is_offline", False)
+    real = talker.model
 
     def script(*steps: Any) -> ScriptedModel:
         talker.model = ScriptedModel(steps)
@@ -55,7 +54,7 @@ def scripted(
         return model
 
     yield script
-    talker.model, talker.settings.model, talker.settings.openai_api_key = real, offline, None
+    talker.model = real
 
 
 def texts(call: Any) -> list[str]:

@@ -1,0 +1,41 @@
+"""What a person reads when the model fails: one clear sentence, never the provider's own words.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import httpx
+import openai
+from agents.exceptions import MaxTurnsExceeded
+from chatkit.types import ErrorEvent
+
+from .errors import error_event, report
+
+NOT_SET_UP, UNKNOWN = "is not set up correctly.", "has no model of this name."
+TOO_LONG, BUSY, BROKEN = (
+    "took too long to answer.",
+    "has too much to do.",
+    "has a problem right now.",
+)
+BY_STATUS = {401: NOT_SET_UP, 403: NOT_SET_UP, 404: UNKNOWN, 408: TOO_LONG, 429: BUSY}
+# The first that fits: subclasses stand before what they derive from.
+BY_KIND: list[tuple[type[Exception], str]] = [
+    (MaxTurnsExceeded, "could not finish within the steps that it may take."),
+    (TimeoutError, TOO_LONG),
+    (openai.APITimeoutError, TOO_LONG),
+    (openai.APIConnectionError, "cannot be reached right now."),
+    (openai.APIError, "broke off in mid-answer."),
+    (httpx.TransportError, "broke off in mid-answer."),
+]
+
+
+def model_failure(error: Exception) -> ErrorEvent:
+    """The event for what a run raised; the log has the error under the id that the event names."""
+    status = getattr(error, "status_code", None)
+    fault = next((text for kind, text in BY_KIND if isinstance(error, kind)), None)
+    if isinstance(status, int) and status >= 400:
+        fault = BY_STATUS.get(status, BROKEN if status >= 500 else "cannot answer this message.")
+    if fault is None:
+        return error_event(error)
+    again = status is None or status in (408, 409, 429) or status >= 500
+    text = f"The assistant {fault}{' Please try again.' * again} (Request id: {report(error)})"
+    return ErrorEvent(message=text, allow_retry=again)

@@ -1,0 +1,56 @@
+"""Models of Anthropic, Google, AWS Bedrock and others, by a prefix in the name, through LiteLLM.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from agents import Model
+from pydantic import SecretStr
+
+from ..config import Section
+
+if TYPE_CHECKING:
+    from agents.extensions.models.litellm_model import LitellmModel
+
+DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
+
+
+class LitellmSettings(Section):
+    model: str = ""  # provider/model, as in gemini/gemini-2.5-flash
+    litellm_api_key: SecretStr | None = None  # or the provider's own variables in the environment
+    litellm_base_url: str | None = None  # only for a server of one's own
+
+    def problems(self) -> list[str]:
+        missing = self.is_production and self.model != "offline" and not has_credentials(self)
+        told = "LITELLM_API_KEY is not set: put the key of the model's provider in the environment."
+        return super().problems() + [told] * missing
+
+
+def has_credentials(settings: LitellmSettings) -> bool:
+    """A key, an address of one's own, or what the provider's own SDK finds in the environment."""
+    if settings.litellm_api_key or settings.litellm_base_url:
+        return True
+    provider = (settings.model or DEFAULT_MODEL).partition("/")[0].upper()
+    own = {"BEDROCK": "AWS_ACCESS_KEY_ID", "VERTEX_AI": "GOOGLE_APPLICATION_CREDENTIALS"}
+    return bool(os.environ.get(own.get(provider, f"{provider}_API_KEY")))
+
+
+def build_model(settings: LitellmSettings) -> Model:
+    """The model that `settings` names."""
+    key = settings.litellm_api_key
+    secret = key.get_secret_value() if key else None
+    name = settings.model or DEFAULT_MODEL
+    return _model_class()(name, base_url=settings.litellm_base_url, api_key=secret)
+
+
+def _model_class() -> "type[LitellmModel]":
+    """LiteLLM takes seconds to import, and fetches a price list unless it is told not to."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+    from agents.extensions.models.litellm_model import LitellmModel
+
+    litellm.telemetry, litellm.suppress_debug_info = False, True
+    litellm.disable_aiohttp_transport = True  # it takes a cut connection for the end of an answer
+    return LitellmModel

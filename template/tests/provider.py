@@ -1,0 +1,160 @@
+"""A stand-in for a model provider: the Responses API and Chat Completions over real HTTP.
+
+The template's file: improvements arrive through `copier update`.
+
+What it does is what the last message asks for: "status 429", "status 500 once", "cut", "never",
+"endless", "refuse", "think", "roll dice"; anything else it repeats.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from agents import ModelSettings, ModelTracing
+from agents.testing import ScriptedModel, assistant_message, function_call
+from fastapi import FastAPI, Request
+from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import (
+    ResponseOutputMessage,
+    ResponseOutputRefusal,
+    ResponseReasoningItem,
+    ResponseStreamEvent,
+)
+from openai.types.responses.response_reasoning_item import Summary
+from pydantic import TypeAdapter
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+THOUGHT, REFUSAL = "Let me think.", "I cannot help with that."
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+@dataclass
+class Asked:
+    """One request as it came, and when its connection was done with."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    closed: float | None = None
+    sent: int = 0
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def said(self) -> str:
+        """The person's last message."""
+        return next(text_of(m) for m in reversed(self.messages) if m.get("role") == "user")
+
+    @property
+    def output(self) -> str | None:
+        """What a tool returned, if that came last."""
+        last = self.messages[-1]
+        is_output = last.get("role") == "tool" or last.get("type") == "function_call_output"
+        return str(last.get("output") or last.get("content")) if is_output else None
+
+
+def text_of(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def provider() -> FastAPI:
+    """The application; `state.log` has every request in order."""
+    app = FastAPI()
+    app.state.log = []
+
+    @app.post("/{path:path}")
+    async def answer(request: Request, path: str) -> Response:
+        asked = Asked(path, dict(request.headers), await request.json())
+        asked.messages = asked.body.get("messages") or asked.body["input"]
+        before = [entry for entry in app.state.log if entry.said == asked.said]
+        app.state.log.append(asked)
+        found = re.match(r"status (\d+)( once)?", asked.said)
+        if found and not (found[2] and before):
+            return failure(int(found[1]))
+        if asked.said == "never":
+            await asyncio.sleep(3600)
+        stream = chat(asked) if "messages" in asked.body else responses(asked)
+        return StreamingResponse(watched(asked, stream), media_type="text/event-stream")
+
+    return app
+
+
+def failure(status: int) -> JSONResponse:
+    error = {"message": "sk-secret of somebody", "type": "x", "param": None, "code": "x"}
+    return JSONResponse({"error": error}, status, {"retry-after": "0"} if status == 429 else None)
+
+
+async def watched(asked: Asked, stream: AsyncIterator[str]) -> AsyncIterator[str]:
+    try:
+        async for event in stream:
+            asked.sent += 1
+            if asked.said == "cut" and asked.sent > 8:
+                raise ConnectionAbortedError
+            yield event
+    finally:
+        asked.closed = time.monotonic()
+
+
+def words_of(asked: Asked) -> list[str]:
+    if asked.said == "endless":
+        return ["word "] * 10_000
+    text = f"It rolled {asked.output}" if asked.output else f"You said {asked.said} again and again"
+    return re.findall(r"\S+\s*", text)
+
+
+async def responses(asked: Asked) -> AsyncIterator[str]:
+    """The Responses API's events, as the SDK's own scripted model makes them."""
+    key = uuid4().hex
+    items: list[Any] = [assistant_message("".join(words_of(asked)[:20]), item_id=f"msg_{key}")]
+    if asked.said.startswith("roll dice") and asked.output is None:
+        items = [function_call("roll_dice", {}, call_id=f"call_{key}", item_id=f"fc_{key}")]
+    if asked.said == "refuse":
+        refusal = ResponseOutputRefusal(type="refusal", refusal=REFUSAL)
+        items[0] = ResponseOutputMessage(
+            id=f"msg_{key}", type="message", role="assistant", status="completed", content=[refusal]
+        )
+    if asked.said == "think":
+        summary = [Summary(type="summary_text", text=THOUGHT)]
+        items.insert(0, ResponseReasoningItem(id=f"rs_{key}", type="reasoning", summary=summary))
+    script = ScriptedModel([items])
+    rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+    nothing: Any = (None, "", ModelSettings(), [], None, [], ModelTracing.DISABLED)
+    async for event in script.stream_response(*nothing, **rest):
+        parts = words_of(asked) if event.type == "response.output_text.delta" else [None]
+        for word in parts:
+            sent = event.model_copy(update={"delta": word}) if word else event
+            yield f"event: {sent.type}\ndata: {checked(EVENT, sent.to_json(indent=None))}\n\n"
+            await asyncio.sleep(0.005 if word else 0)
+
+
+async def chat(asked: Asked) -> AsyncIterator[str]:
+    """Chat Completions' chunks."""
+    key = uuid4().hex
+    call = {"name": "roll_dice", "arguments": "{}"}
+    tool = {"index": 0, "id": f"call_{key}", "type": "function", "function": call}
+    deltas: list[dict[str, Any]] = [{"content": word} for word in words_of(asked)]
+    if asked.said.startswith("roll dice") and asked.output is None:
+        deltas = [{"tool_calls": [tool]}]
+    if asked.said == "refuse":
+        deltas = [{"refusal": REFUSAL}]
+    if asked.said == "think":
+        deltas.insert(0, {"reasoning_content": THOUGHT})
+    reason = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
+    for delta in [{"role": "assistant", "content": ""}, *deltas, {}]:
+        choice = {"index": 0, "delta": delta, "finish_reason": None if delta else reason}
+        chunk = {"id": key, "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        text = json.dumps(chunk | {"choices": [choice]})
+        yield f"data: {checked(TypeAdapter(ChatCompletionChunk), text)}\n\n"
+        await asyncio.sleep(0.005)
+    yield "data: [DONE]\n\n"
+
+
+def checked(kind: TypeAdapter[Any], text: str) -> str:
+    """The text, once the openai package's own types have read it."""
+    kind.validate_json(text)
+    return text

@@ -1,0 +1,166 @@
+"""The model that this project was made for, against a stand-in that is asked over real HTTP.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.model import has_credentials
+from app.settings import Settings
+
+from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
+from .conftest import RunningServer, serve, settings, wait_until
+from .provider import REFUSAL, THOUGHT, Asked, provider
+
+
+def credentials(url: str) -> dict[str, Any]:
+    """The settings that lead to the stand-in, for the variant that this project has."""
+    if "azure_openai_endpoint" in Settings.model_fields:
+        return {"azure_openai_endpoint": url, "azure_openai_api_key": "sk-test"}
+    if "litellm_base_url" in Settings.model_fields:
+        return {"litellm_base_url": f"{url}/v1", "litellm_api_key": "sk-test"}
+    return {"openai_base_url": f"{url}/v1", "openai_api_key": "sk-test"}
+
+
+# LiteLLM finds the provider by the prefix of the name.
+NAME = "openai/a-model" if "litellm_base_url" in Settings.model_fields else "a-model"
+
+
+@pytest.fixture(scope="module")
+def standin() -> Iterator[RunningServer]:
+    running = RunningServer(provider())
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def server(standin: RunningServer) -> Iterator[RunningServer]:
+    with serve(**credentials(standin.url), model=NAME, model_timeout=1.5) as running:
+        yield running
+
+
+@pytest.fixture
+def log(standin: RunningServer) -> list[Asked]:
+    found: list[Asked] = standin.app.state.log
+    found.clear()
+    return found
+
+
+def last_error(events: list[Json]) -> Json:
+    assert events[-1]["type"] == "error", events[-1]
+    assert events[-1]["code"] == "custom"
+    return events[-1]
+
+
+def test_text_comes_from_the_model_that_is_named(person: Person, log: list[Asked]) -> None:
+    events = person.say("Hello")
+    assert text_of(events) == "You said Hello again and again"
+    [asked] = log
+    assert asked.body["model"] == "a-model"
+    assert asked.body["stream"]
+    assert "sk-test" in asked.headers.get("authorization", asked.headers.get("api-key", ""))
+
+
+def test_ten_turns_with_tools_keep_ids_and_order(person: Person, log: list[Asked]) -> None:
+    thread_id = thread_id_of(person.say("roll dice 0"))
+    for number in range(1, 10):
+        person.say(f"roll dice {number}", thread_id)
+
+    items = person.items(thread_id)
+    assert len({item["id"] for item in items}) == len(items) == 20
+    texts = [item["content"][0]["text"] for item in items]
+    assert texts[::2] == [f"roll dice {number}" for number in range(10)]
+    assert all(text.startswith("It rolled ") for text in texts[1::2])
+    assert len(log) == 20  # a call and its second model turn, each time
+    assert log[-1].output is not None
+    assert [asked.said for asked in log] == [f"roll dice {n // 2}" for n in range(20)]
+
+
+def test_a_model_that_thinks_shows_its_thought(person: Person) -> None:
+    events = person.say("think")
+    assert THOUGHT in str(events)
+    assert text_of(events).startswith("You said think")
+    assert text_of(person.say("and on", thread_id_of(events))).startswith("You said and on")
+
+
+def test_a_refusal_is_what_the_person_reads(person: Person) -> None:
+    events = person.say("refuse")
+    assert text_of(events) == REFUSAL or "no answer to this" in last_error(events)["message"]
+    assert text_of(person.say("Hello", thread_id_of(events)))
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "retry"),
+    [
+        ("status 401", "not set up correctly", False),
+        ("status 403", "not set up correctly", False),
+        ("status 404", "has no model of this name", False),
+        ("status 400", "cannot answer this message", False),
+        ("status 429", "too much to do", True),
+        ("status 500", "has a problem", True),
+        ("cut", "Please try again", True),
+        ("never", "took too long", True),
+    ],
+)
+def test_a_failure_is_one_sentence_and_the_thread_works_on(
+    person: Person, errors: Callable[[], list[str]], said: str, told: str, retry: bool
+) -> None:
+    events = person.say(said)
+
+    error = last_error(events)
+    assert told in error["message"]
+    assert error["allow_retry"] is retry
+    assert "sk-" not in str(events) + "".join(errors())
+    assert text_of(person.say("Hello", thread_id_of(events))) == "You said Hello again and again"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_passes_is_tried_again_before_the_first_word(
+    person: Person, log: list[Asked], status: int
+) -> None:
+    events = person.say(f"status {status} once")
+    assert text_of(events).startswith("You said status")
+    assert len(log) == 2
+
+
+def test_a_broken_answer_is_not_asked_for_twice(person: Person, log: list[Asked]) -> None:
+    last_error(person.say("cut"))
+    assert len(log) == 1
+
+
+def test_a_stop_closes_the_providers_socket(person: Person, log: list[Asked]) -> None:
+    body = request("threads.create", input=user_input("endless"))
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        for event in events_of(response):
+            if event["type"] == "thread.item.updated":
+                break
+    left = time.monotonic()
+    wait_until(lambda: log[0].closed is not None, 5)
+    assert (log[0].closed or 0) - left < 1
+    assert log[0].sent < 1000
+
+
+def test_no_other_host_is_asked(
+    person: Person, standin: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: set[Any] = set()
+    lookup = socket.getaddrinfo
+
+    def noted(host: Any, port: Any, *rest: Any, **named: Any) -> Any:
+        reached.add((host, int(port)))
+        return lookup(host, port, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    person.say("roll dice")
+    assert reached <= {("127.0.0.1", standin.port), ("127.0.0.1", person.http.base_url.port)}
+
+
+def test_credentials_are_what_makes_the_model_answer() -> None:
+    assert not has_credentials(settings())
+    assert has_credentials(settings(**credentials("http://127.0.0.1:1")))
