@@ -34,7 +34,8 @@ class Section(BaseSettings):
 
 def _listed(value: object) -> object:
     """Parts of a text that commas separate; what is a list already stays one."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    parts = value.split(",") if isinstance(value, str) else []
+    return [part.strip() for part in parts if part.strip()] if isinstance(value, str) else value
 
 
 class AppSettings(Section):
@@ -52,8 +53,9 @@ class AppSettings(Section):
             text for text in self.allowed_origins if not re.fullmatch(r"https?://[^/*\s]+", text)
         ]
         return super().problems() + [
-            f"ALLOWED_ORIGINS has {text!r}, which is not an origin: write scheme and host, as in "
-            "https://www.example.com, separated by commas. A * would let every site in."
+            f"ALLOWED_ORIGINS has {text!r}, which is not an origin: write scheme, host and port "
+            "without a path, as in https://www.example.com or http://localhost:5173, separated by "
+            "commas. A * would let every site in."
             for text in bad
         ]
 

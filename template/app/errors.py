@@ -61,17 +61,19 @@ def error_event(error: Exception) -> ErrorEvent:
     return ErrorEvent(message=text, allow_retry=True)
 
 
-def report(error: BaseException) -> str:
+def report(error: BaseException, hint: str = "") -> str:
     """Log an unforeseen error; the id under which the log has it."""
     reference = uuid.uuid4().hex
-    logger.error("request %s failed: %s", reference, describe(error))
+    logger.error("request %s failed: %s%s", reference, hint, describe(error))
     return reference
 
 
 def describe(error: BaseException) -> str:
-    """Type, HTTP status and frames of an error: its text may quote a person or a key."""
+    """Type, HTTP status and own frames of an error: its text may quote a person or a key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     name, status = type(error).__qualname__, getattr(error, "status_code", "")
-    return f"{name} {status}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip()
+    return f"{name} {status}\n{''.join(traceback.format_list(own))}".rstrip()
 
 
 def _raised_by_the_sdk(error: Exception) -> bool:

@@ -3,12 +3,15 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+from typing import Any
+
 import httpx
 import openai
+from agents import ToolErrorFormatterArgs
 from agents.exceptions import MaxTurnsExceeded
 from chatkit.types import ErrorEvent
 
-from .errors import error_event, report
+from .errors import describe, error_event, logger, report
 
 NOT_SET_UP, UNKNOWN = "is not set up correctly.", "has no model of this name."
 TOO_LONG, BUSY, BROKEN = (
@@ -28,6 +31,14 @@ BY_KIND: list[tuple[type[Exception], str]] = [
 ]
 
 
+HINTS = {  # for the log: what its reader can do
+    401: "the model service refuses the key. ",
+    403: "the model service refuses the key. ",
+    404: "the model service does not know the model: check MODEL. ",
+    429: "the limit or the quota at the model service is used up. ",
+}
+
+
 def model_failure(error: Exception) -> ErrorEvent:
     """The event for what a run raised; the log has the error under the id that the event names."""
     status = getattr(error, "status_code", None)
@@ -37,5 +48,12 @@ def model_failure(error: Exception) -> ErrorEvent:
     if fault is None:
         return error_event(error)
     again = status is None or status in (408, 409, 429) or status >= 500
-    text = f"The assistant {fault}{' Please try again.' * again} (Request id: {report(error)})"
+    reference = report(error, HINTS.get(status or 0, ""))
+    text = f"The assistant {fault}{' Please try again.' * again} (Request id: {reference})"
     return ErrorEvent(message=text, allow_retry=again)
+
+
+def tool_failure(args: ToolErrorFormatterArgs[Any]) -> None:
+    """Log a tool that raised: the model and the person are told only that it failed."""
+    if args.kind == "tool_exception" and args.error is not None:
+        logger.error("tool %s failed: %s", args.tool_name, describe(args.error))

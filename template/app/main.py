@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from .config import stop_on_problems
-from .edge import BodyLimit
+from .edge import BodyLimit, Cors
 from .endpoint import router
 from .errors import configure_logging, logger
 from .server import Server
@@ -41,12 +40,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
             await stop_all(turns)
 
-    app = FastAPI(title="Chat backend", lifespan=lifespan, openapi_url=None)
+    schema = None if settings.is_production else "/openapi.json"
+    app = FastAPI(title="Chat backend", lifespan=lifespan, openapi_url=schema)
     app.state.settings = settings
     app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
     app.add_middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=settings.allowed_origins,
         allow_credentials=True,
         allow_methods=["POST"],

@@ -5,9 +5,11 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated, Any
 
 from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
+from agents.exceptions import ModelRefusalError
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
@@ -16,7 +18,7 @@ from pydantic import Field
 
 from .base import BaseServer, Events
 from .context import RequestContext
-from .failures import model_failure
+from .failures import model_failure, tool_failure
 from .history import load_history, tool_record
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
@@ -79,14 +81,17 @@ class AgentServer(BaseServer):
         about = Context(thread=thread, store=self.store, request_context=context)
         turns = self.settings.max_turns
         run = Runner.run_streamed(agent, history, context=about, max_turns=turns, run_config=config)
+        shown = False
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout)
         try:
-            shown = False
             async for event in own_ids(stream_agent_response(about, watched)):
                 shown = shown or is_shown(event)
                 yield event
             if not shown:  # a refusal that a provider's client has swallowed
                 raise CustomStreamError("The assistant has no answer to this.", allow_retry=True)
+        except ModelRefusalError as error:  # else it comes as a message like any other
+            if not shown:
+                yield text_message(thread, error.refusal)
         finally:
             await watched.close()
 
@@ -105,7 +110,18 @@ class AgentServer(BaseServer):
             model_settings=ModelSettings(tool_choice=tool) if tool else None,
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
+            tool_error_formatter=tool_failure,
         )
+
+
+def text_message(thread: ck.ThreadMetadata, text: str) -> ck.ThreadItemDoneEvent:
+    item = ck.AssistantMessageItem(
+        id=new_id("message"),
+        thread_id=thread.id,
+        created_at=datetime.now(),
+        content=[ck.AssistantMessageContent(text=text)],
+    )
+    return ck.ThreadItemDoneEvent(item=item)
 
 
 def is_shown(event: ck.ThreadStreamEvent) -> bool:

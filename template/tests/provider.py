@@ -76,8 +76,6 @@ def provider() -> FastAPI:
         found = re.match(r"status (\d+)( once)?", asked.said)
         if found and not (found[2] and before):
             return failure(int(found[1]))
-        if asked.said == "never":
-            await asyncio.sleep(3600)
         stream = chat(asked) if "messages" in asked.body else responses(asked)
         return StreamingResponse(watched(asked, stream), media_type="text/event-stream")
 
@@ -91,6 +89,8 @@ def failure(status: int) -> JSONResponse:
 
 async def watched(asked: Asked, stream: AsyncIterator[str]) -> AsyncIterator[str]:
     try:
+        if asked.said == "never":
+            await asyncio.sleep(3600)
         async for event in stream:
             asked.sent += 1
             if asked.said == "cut" and asked.sent > 8:

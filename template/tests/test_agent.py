@@ -206,6 +206,22 @@ def test_a_failing_model_is_one_sentence_and_the_thread_works_on(
     assert text_of(person.say("Again", thread_id_of(events))) == "Back again."
 
 
+def test_a_tool_that_raises_is_in_the_log_without_its_words(
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    errors: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.test_agent.CALLS", None)  # so that the tool raises
+    call = function_call("weather", {"city": "Oslo"}, call_id="1")
+    model = scripted([call], [assistant_message("It failed.")])
+    assert text_of(person.say("Weather?")) == "It failed."
+    [line] = errors()
+    assert line.startswith("tool weather failed: AttributeError")
+    assert "test_agent.py" in line
+    assert "NoneType" not in line + str(model.calls[-1].input)
+
+
 def test_a_stop_ends_the_model_and_leaks_nothing(
     server: RunningServer,
     person: Person,

@@ -16,7 +16,8 @@ FRONT_END = "https://www.example.com"
 def cookie_of(person: Person, **headers: str) -> SimpleCookie:
     body = request("threads.list")
     response = person.http.post("/chatkit", json=body, headers=headers)
-    return SimpleCookie(response.headers.get("set-cookie", ""))
+    # Before Python 3.14 the parser does not know the attribute Partitioned.
+    return SimpleCookie(response.headers.get("set-cookie", "").removesuffix("; Partitioned"))
 
 
 def test_a_visitor_gets_one_http_only_cookie_and_keeps_it(person: Person) -> None:
@@ -30,7 +31,7 @@ def test_a_visitor_gets_one_http_only_cookie_and_keeps_it(person: Person) -> Non
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda value: value[:-1] + ("A" if value[-1] != "A" else "B"),
+        lambda value: value[:40] + ("A" if value[40] != "A" else "B") + value[41:],
         lambda value: "0" * 32 + value[32:],
         lambda value: value[:32],
         lambda value: value + ".x",
@@ -67,6 +68,8 @@ def test_a_front_end_on_another_origin_can_send_its_cookie() -> None:
         [(name, morsel)] = cookie_of(person, origin=FRONT_END).items()
         assert (morsel["samesite"], morsel["secure"], morsel["httponly"]) == ("none", True, True)
         assert name.startswith("__Host-")
+        fresh = server.person().http.post("/chatkit", json=request("threads.list"))
+        assert fresh.headers["set-cookie"].endswith("; Partitioned")
         headers = {"origin": FRONT_END, "cookie": f"{name}={morsel.value}"}
         response = person.http.post("/chatkit", json=request("threads.list"), headers=headers)
         assert "set-cookie" not in response.headers
@@ -77,7 +80,7 @@ def test_a_front_end_on_another_origin_can_send_its_cookie() -> None:
         assert failed.headers["access-control-allow-origin"] == FRONT_END
 
 
-def test_the_preflight_lets_only_listed_origins_through() -> None:
+def test_the_preflight_lets_only_listed_origins_through(caplog: pytest.LogCaptureFixture) -> None:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-a"}
     with serve(allowed_origins=(FRONT_END,)) as server:
         http = server.person().http
@@ -87,3 +90,4 @@ def test_the_preflight_lets_only_listed_origins_through() -> None:
     assert good.headers["access-control-allow-origin"] == FRONT_END
     assert bad.status_code == 400
     assert "access-control-allow-origin" not in bad.headers
+    assert "https://evil.example was refused" in caplog.text

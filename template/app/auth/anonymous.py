@@ -43,7 +43,9 @@ async def authenticate(request: Request) -> RequestContext:
         carrier, value = Response(), signer.sign(visitor).decode()
         site: Literal["none", "lax"] = "none" if settings.allowed_origins else "lax"
         carrier.set_cookie(name, value, MAX_AGE, secure=secure, httponly=True, samesite=site)
-        request.state.set_cookie = carrier.headers["set-cookie"]
+        # Partitioned: browsers that block the cookies of other sites keep this one, a jar per site.
+        partition = "; Partitioned" if settings.allowed_origins else ""
+        request.state.set_cookie = carrier.headers["set-cookie"] + partition
     return RequestContext(user_id=f"visitor_{visitor}")
 
 

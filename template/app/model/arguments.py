@@ -43,8 +43,9 @@ class Words:
                 number = self._number(schema, name)
                 return int(number) if kind == "integer" else number
             case "boolean":
+                named = re.search(mention(name), self.left, FLAGS) is not None
                 word = self._take(r"\b(true|yes|on|false|no|off)\b", name)
-                return word.lower() in "true yes on" if word else bool(schema.get("default"))
+                return word.lower() in "true yes on" if word else schema.get("default", named)
             case "null":
                 return None
         return self._text(name) or schema.get("default", self.message)
@@ -83,7 +84,10 @@ class Words:
         after = self._take(r"([^\s\"“',;.!?=:][^\"“,;.!?]*)", name, anywhere=False)
         if text := self._take(QUOTED, name) or after:
             return text.strip()
-        text, self.left = re.sub(rf"\b({FILLERS})\b", " ", self.left, flags=FLAGS), ""
+        text, self.left = (
+            re.sub(rf"(?<![\w-])({FILLERS})(?![\w-])", " ", self.left, flags=FLAGS),
+            "",
+        )
         return " ".join(text.split()).strip(" ,;.:!?")
 
     def _take(self, pattern: str, name: str, anywhere: bool = True) -> str | None:

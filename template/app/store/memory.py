@@ -29,8 +29,8 @@ class MemorySettings(Section):
         if self.allow_memory_store or not (self.is_production or several_workers()):
             return super().problems()
         where = "in production" if self.is_production else "with more than one worker"
-        text = f"The memory store does not work {where}: choose another store with `copier update`,"
-        return [*super().problems(), f"{text} or lose conversations with ALLOW_MEMORY_STORE=1."]
+        text = f"The memory store does not work {where}: ALLOW_MEMORY_STORE=1 runs it all the same,"
+        return [*super().problems(), f"{text} and conversations are lost at every restart."]
 
     def notes(self) -> list[str]:
         return [*super().notes(), "The store is memory: a restart forgets every conversation."]
