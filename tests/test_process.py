@@ -163,6 +163,31 @@ def test_it_starts_without_a_key_and_answers(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"APP_ENV": "production"}, ["ALLOW_MEMORY_STORE=1", "OPENAI_API_KEY is not set"]),
+        ({"ALLOWED_ORIGINS": "*"}, ["ALLOWED_ORIGINS has '*'"]),
+        ({"LOG_LEVEL": "LOUD"}, ["LOG_LEVEL does not fit"]),
+        (
+            {"HISTORY_ITEMS": "0", "MAX_TURNS": "x"},
+            ["HISTORY_ITEMS does not", "MAX_TURNS does not"],
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_settings_stop_the_start_without_a_traceback(
+    agent: Path, environment: dict[str, str], told: list[str]
+) -> None:
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
+    result = subprocess.run(
+        command, cwd=agent, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert [line for line in told if line not in result.stderr] == []
+
+
 def leave(url: str, body: dict[str, Any], wanted: str, cookies: httpx.Cookies) -> str:
     """Begin a turn and close the connection once an event has the wanted text: the thread."""
     thread = ""

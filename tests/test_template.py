@@ -132,9 +132,10 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
-@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
+# The foundation's budget, and what the models brought: failures.py, a time limit, refusals.
+@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050 + 90)])
 def test_the_application_stays_small(projects: dict[str, Path], level: str, limit: int) -> None:
-    """The foundation's budget, for the smallest project of each of its levels."""
+    """Of the smallest project of each level."""
     answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
     name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
     assert sum(map(code_lines, (projects[name] / "app").rglob("*.py"))) < limit

@@ -31,12 +31,9 @@ BY_KIND: list[tuple[type[Exception], str]] = [
 ]
 
 
-HINTS = {  # for the log: what its reader can do
-    401: "the model service refuses the key. ",
-    403: "the model service refuses the key. ",
-    404: "the model service does not know the model: check MODEL. ",
-    429: "the limit or the quota at the model service is used up. ",
-}
+# For the log: what its reader can do.
+KEY, NAME = "the model service refuses the key. ", "the model service does not know MODEL. "
+HINTS = {401: KEY, 403: KEY, 404: NAME, 429: "the model service's limit or quota is used up. "}
 
 
 def model_failure(error: Exception) -> ErrorEvent:

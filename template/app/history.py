@@ -59,9 +59,6 @@ def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenC
     """A server tool's call with its output, for the model's later turns; never shown."""
     kept = ("type", "call_id", "name", "arguments", "output")
     items = [{name: part[name] for name in kept if name in part} for part in (call, output)]
-    return ck.HiddenContextItem(
-        id=new_id("message"),
-        thread_id=thread.id,
-        created_at=datetime.now(),
-        content={"type": "tool_record", "items": items},
-    )
+    content = {"type": "tool_record", "items": items}
+    new, now = new_id("message"), datetime.now()
+    return ck.HiddenContextItem(id=new, thread_id=thread.id, created_at=now, content=content)

@@ -115,23 +115,18 @@ class AgentServer(BaseServer):
 
 
 def text_message(thread: ck.ThreadMetadata, text: str) -> ck.ThreadItemDoneEvent:
-    item = ck.AssistantMessageItem(
-        id=new_id("message"),
-        thread_id=thread.id,
-        created_at=datetime.now(),
-        content=[ck.AssistantMessageContent(text=text)],
-    )
+    new, now, content = new_id("message"), datetime.now(), [ck.AssistantMessageContent(text=text)]
+    item = ck.AssistantMessageItem(id=new, thread_id=thread.id, created_at=now, content=content)
     return ck.ThreadItemDoneEvent(item=item)
 
 
 def is_shown(event: ck.ThreadStreamEvent) -> bool:
     """Whether the event leaves something for the person to see."""
-    match event:
-        case ck.ThreadItemDoneEvent(item=ck.AssistantMessageItem(content=content)):
-            return any(part.text.strip() for part in content)
-        case ck.ThreadItemDoneEvent(item=item):
-            return item.type not in ("hidden_context_item", "workflow")
-    return not isinstance(event, ck.ThreadItemUpdatedEvent | ck.ThreadItemAddedEvent)
+    if not isinstance(event, ck.ThreadItemDoneEvent):
+        return not isinstance(event, ck.ThreadItemUpdatedEvent | ck.ThreadItemAddedEvent)
+    if isinstance(event.item, ck.AssistantMessageItem):
+        return any(part.text.strip() for part in event.item.content)
+    return event.item.type not in ("hidden_context_item", "workflow")
 
 
 async def own_ids(events: Events) -> Events:
@@ -150,9 +145,8 @@ async def own_ids(events: Events) -> Events:
                 event.item = item.model_copy(update={"id": ids[item.id]})
             case ck.ThreadItemDoneEvent(item=item):
                 if isinstance(item, ck.AssistantMessageItem):
-                    event.item = item.model_copy(
-                        update={"id": ids.get(item.id) or new_id("message")}
-                    )
+                    own_id = ids.get(item.id) or new_id("message")
+                    event.item = item.model_copy(update={"id": own_id})
                 stored.add(event.item.id)
             case ck.ThreadItemRemovedEvent():
                 event.item_id = ids.get(event.item_id, event.item_id)

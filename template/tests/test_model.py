@@ -36,7 +36,14 @@ def standin() -> Iterator[RunningServer]:
     running = RunningServer(provider())
     running.start()
     yield running
+    running._uvicorn.force_exit = True  # what it was still saying, nobody hears
     running.stop()
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less between two tries than the provider's client would."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02, raising=False)
 
 
 @pytest.fixture(scope="module")

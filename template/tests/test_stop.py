@@ -45,7 +45,7 @@ class Talker(BaseServer):
 @pytest.fixture
 def talking() -> Iterator[tuple[RunningServer, Talker]]:
     """A server that talks, over a store that waits 50 ms in each call."""
-    with serve(stream_heartbeat=0.3) as server:
+    with serve(stream_heartbeat=0.1) as server:
         state = server.app.state
         talker = state.server = Talker(state.server.store, state.settings)
         for name in ("add_thread_item", "save_thread", "load_thread", "load_thread_items"):
@@ -168,7 +168,7 @@ def test_a_client_that_stops_reading_is_stopped_like_one_that_left(
 
 def test_a_silent_model_is_bridged_by_comments(talking: tuple[RunningServer, Talker]) -> None:
     server, talker = talking
-    talker.pause = 1.0
+    talker.pause = 0.4
     body = request("threads.create", input=user_input())
     comments = 0
     with server.person().http.stream("POST", "/chatkit", json=body) as response:
