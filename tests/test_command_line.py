@@ -62,7 +62,7 @@ def test_copy_and_update_answering_as_a_person_does(template: Path, tmp_path: Pa
     assert terminal.exitstatus == 0
     project = tmp_path / "myapp"
     assert yaml.safe_load((project / ".copier-answers.yml").read_text())["level"] == "hello"
-    assert 'name = "support-desk"' in (project / "pyproject.toml").read_text()
+    assert 'name = "support-desk-backend"' in (project / "pyproject.toml").read_text()
     commit(project, "Start")
 
     terminal = spawn(project, str(COPIER), "update")

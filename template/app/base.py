@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import anyio
 from chatkit import types as ck
@@ -11,7 +11,7 @@ from chatkit.errors import CustomStreamError, StreamError
 from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import NotFoundError
 
-from .checks import check, closed, parse
+from .checks import check, parse
 from .config import Section
 from .context import RequestContext
 from .errors import error_event, logger, report
@@ -40,24 +40,25 @@ class BaseServer(ChatKitServer[RequestContext]):
         """
         parsed = parse(request)
         begin_request()
-        await check(self, parsed, context)
+        reason = await check(self, parsed, context)
+        if reason is not None:
+            return StreamingResult(self._refused(reason))
         # As super().process() goes on; it would build its validator on every request (3.4 ms).
         if ck.is_streaming_req(parsed):
             return StreamingResult(self._process_streaming(parsed, context))
         return NonStreamingResult(await self._process_non_streaming(parsed, context))
 
+    async def _refused(self, reason: str) -> AsyncGenerator[bytes, None]:
+        yield b"data: " + self._serialize(ck.ErrorEvent(message=reason)) + b"\n\n"
+
     async def _process_events(
         self, thread: ck.ThreadMetadata, context: RequestContext, stream: Callable[[], Events]
     ) -> Events:
         """The one place where the SDK runs respond and action: both are guarded here."""
-        async for event in super()._process_events(
-            thread, context, lambda: self._guarded(thread, stream)
-        ):
+        async for event in super()._process_events(thread, context, lambda: self._guarded(stream)):
             yield event
 
-    async def _guarded(self, thread: ck.ThreadMetadata, stream: Callable[[], Events]) -> Events:
-        if (reason := closed(thread)) is not None:
-            raise CustomStreamError(reason, allow_retry=False)
+    async def _guarded(self, stream: Callable[[], Events]) -> Events:
         try:
             async for event in stream():
                 yield event

@@ -3,6 +3,8 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import base64
+
 from chatkit import types as ck
 from chatkit.server import ChatKitServer
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +15,15 @@ from .errors import ApiError, not_supported
 Server = ChatKitServer[RequestContext]
 
 MAX_PAGE = 100
+# What adds to a thread that exists.
+WRITES = (
+    ck.ThreadsAddUserMessageReq
+    | ck.ThreadsRetryAfterItemReq
+    | ck.ThreadsAddClientToolOutputReq
+    | ck.ThreadsAddStructuredInputReq
+    | ck.ThreadsCustomActionReq
+    | ck.ThreadsSyncCustomActionReq
+)
 _REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
 
 
@@ -26,8 +37,11 @@ def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
         raise ApiError(400, "invalid_request", text.removeprefix(": ")[:300]) from None
 
 
-async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> None:
-    """Refuse what the SDK would let through, or would notice only when the stream has begun."""
+async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> str | None:
+    """Refuse what the SDK would let through, or would notice only when the stream has begun.
+
+    Why the thread takes nothing more, or None. Raises ApiError or NotFoundError for the rest.
+    """
     store = server.store
     match request:
         case ck.ThreadsListReq():
@@ -48,15 +62,16 @@ async def check(server: Server, request: ck.ChatKitReq, context: RequestContext)
             _require(server, "action", "widget actions")
         case ck.ThreadsSyncCustomActionReq():
             _require(server, "sync_action", "synchronous widget actions")
-            thread = await store.load_thread(request.params.thread_id, context=context)
-            if (reason := closed(thread)) is not None:
-                raise ApiError(403, "thread_closed", reason)
         case ck.InputTranscribeReq():
             _require(server, "transcribe", "dictation")
+            _check_base64(request.params.audio_base64)
         case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
             raise not_supported("attachments")
         case ck.AttachmentsDeleteReq():
             await store.load_attachment(request.params.attachment_id, context=context)
+    if not isinstance(request, WRITES):
+        return None
+    return closed(await store.load_thread(request.params.thread_id, context=context))
 
 
 def closed(thread: ck.ThreadMetadata) -> str | None:
@@ -75,3 +90,10 @@ def _page_size(limit: int | None) -> int | None:
 def _require(server: Server, method: str, what: str) -> None:
     if getattr(type(server), method) is getattr(ChatKitServer, method):
         raise not_supported(what)
+
+
+def _check_base64(text: str) -> None:
+    try:
+        base64.b64decode(text)
+    except ValueError:
+        raise ApiError(400, "invalid_request", "audio_base64 is not base64.") from None

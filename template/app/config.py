@@ -3,7 +3,12 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import os
 import re
+import signal
+import sys
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -35,7 +40,7 @@ class Section(BaseSettings):
 def _listed(value: object) -> object:
     """Parts of a text that commas separate; what is a list already stays one."""
     parts = value.split(",") if isinstance(value, str) else []
-    return [part.strip() for part in parts if part.strip()] if isinstance(value, str) else value
+    return [part.strip().lower() for part in parts if part.strip()] or value
 
 
 class AppSettings(Section):
@@ -63,6 +68,8 @@ class AppSettings(Section):
 def stop_on_problems(settings: Section) -> None:
     """Raises SystemExit with a sentence a line when the settings cannot work."""
     if problems := settings.problems():
+        if parent_process() is not None and Path(sys.argv[0]).stem in ("uvicorn", "fastapi"):
+            os.kill(os.getppid(), signal.SIGTERM)  # it would start this worker again and again
         raise SystemExit("\n".join(problems))
 
 

@@ -4,7 +4,6 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -68,8 +67,9 @@ def check_headers(request: Request, allowed_origins: tuple[str, ...]) -> None:
     Raises ApiError: 403 for a foreign origin, 415 for a body that is not JSON (which a browser
     sends across origins without asking first).
     """
-    origin = request.headers.get("origin")
-    own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    own = origin in (None, f"http://{host}", f"https://{host}")
+    own = own and request.headers.get("sec-fetch-site") != "cross-site"
     if not own and origin not in allowed_origins:
         raise ApiError(403, "origin_not_allowed", "ALLOWED_ORIGINS does not list this origin.")
     content_type = request.headers.get("content-type", "")

@@ -76,7 +76,12 @@ def describe(error: BaseException) -> str:
     return f"{name} {status}\n{''.join(traceback.format_list(own))}".rstrip()
 
 
-def _raised_by_the_sdk(error: Exception) -> bool:
+def _is_unforeseen(error: BaseException) -> bool:
+    expected = isinstance(error, ApiError | NotFoundError | CursorError)
+    return not (expected or (isinstance(error, ValueError) and _raised_by_the_sdk(error)))
+
+
+def _raised_by_the_sdk(error: BaseException) -> bool:
     """chatkit.server answers a request that does not fit the thread with a bare ValueError."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__") == "chatkit.server"
@@ -87,7 +92,7 @@ def without_values(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         record.msg, record.args, record.exc_info = f"{record.name}: {describe(error)}", None, None
-    return not isinstance(error, ApiError | NotFoundError | CursorError)
+    return error is None or _is_unforeseen(error)
 
 
 def not_a_lost_reader(record: logging.LogRecord) -> bool:

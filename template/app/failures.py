@@ -8,11 +8,16 @@ from typing import Any
 import httpx
 import openai
 from agents import ToolErrorFormatterArgs
-from agents.exceptions import MaxTurnsExceeded
+from agents.exceptions import (
+    InputGuardrailTripwireTriggered,
+    MaxTurnsExceeded,
+    OutputGuardrailTripwireTriggered,
+)
 from chatkit.types import ErrorEvent
 
 from .errors import describe, error_event, logger, report
 
+REFUSED = "cannot answer this message."
 NOT_SET_UP, UNKNOWN = "is not set up correctly.", "has no model of this name."
 TOO_LONG, BUSY, BROKEN = (
     "took too long to answer.",
@@ -23,6 +28,8 @@ BY_STATUS = {401: NOT_SET_UP, 403: NOT_SET_UP, 404: UNKNOWN, 408: TOO_LONG, 429:
 # The first that fits: subclasses stand before what they derive from.
 BY_KIND: list[tuple[type[Exception], str]] = [
     (MaxTurnsExceeded, "could not finish within the steps that it may take."),
+    (InputGuardrailTripwireTriggered, REFUSED),
+    (OutputGuardrailTripwireTriggered, REFUSED),
     (TimeoutError, TOO_LONG),
     (openai.APITimeoutError, TOO_LONG),
     (openai.APIConnectionError, "cannot be reached right now."),
@@ -41,7 +48,7 @@ def model_failure(error: Exception) -> ErrorEvent:
     status = getattr(error, "status_code", None)
     fault = next((text for kind, text in BY_KIND if isinstance(error, kind)), None)
     if isinstance(status, int) and status >= 400:
-        fault = BY_STATUS.get(status, BROKEN if status >= 500 else "cannot answer this message.")
+        fault = BY_STATUS.get(status, BROKEN if status >= 500 else REFUSED)
     if fault is None:
         return error_event(error)
     again = status is None or status in (408, 409, 429) or status >= 500

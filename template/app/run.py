@@ -8,13 +8,22 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
+from agents import (
+    Agent,
+    Model,
+    ModelSettings,
+    RunConfig,
+    RunContextWrapper,
+    Runner,
+    StreamEvent,
+    set_tracing_export_api_key,
+)
 from agents.exceptions import ModelRefusalError
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.errors import CustomStreamError
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from .base import BaseServer, Events
 from .context import RequestContext
@@ -58,6 +67,9 @@ class AgentServer(BaseServer):
         super().__init__(store, settings)
         self.settings: RunSettings = settings
         offline = settings.is_offline
+        key: SecretStr | None = getattr(settings, "openai_api_key", None)
+        if settings.openai_tracing and key is not None:
+            set_tracing_export_api_key(key.get_secret_value())
         self.model: Model = (
             OfflineModel(settings.offline_delay) if offline else build_model(settings)
         )
@@ -143,6 +155,8 @@ async def own_ids(events: Events) -> Events:
             case ck.ThreadItemAddedEvent(item=ck.AssistantMessageItem() as item):
                 ids[item.id] = new_id("message")
                 event.item = item.model_copy(update={"id": ids[item.id]})
+            case ck.ThreadItemDoneEvent(item=ck.ClientToolCallItem() as item):
+                event.item = item.model_copy(update={"id": new_id("tool_call")})
             case ck.ThreadItemDoneEvent(item=item):
                 if isinstance(item, ck.AssistantMessageItem):
                     own_id = ids.get(item.id) or new_id("message")
@@ -175,7 +189,8 @@ class _WatchedRun:
     def __init__(self, result: RunResultStreaming, context: Context, patience: float) -> None:
         self._result, self._context, self._queue = result, context, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
-        self._calls: dict[str, Any] = {}
+        self._calls: dict[Any, Any] = {}
+        self._writes: list[asyncio.Future[None]] = []
         self._patience = patience
         context._events = self._queue
 
@@ -197,21 +212,24 @@ class _WatchedRun:
             self._reader = asyncio.current_task()
 
     async def _keep(self, item: Any) -> None:
+        about, call_id = self._context, item.get("call_id")
         if item.get("type") == "function_call":
-            self._calls[item["call_id"]] = item
-        elif item.get("type") == "function_call_output" and item["call_id"] in self._calls:
-            call = self._calls.pop(item["call_id"])
-            if self._context.client_tool_call is None:  # that one becomes an item of its own
-                record = tool_record(self._context.thread, call, item)
-                await self._context.stream(ck.ThreadItemDoneEvent(item=record))
+            self._calls[call_id] = item
+        elif item.get("type") == "function_call_output" and call_id in self._calls:
+            if about.client_tool_call is not None and call_id == [*self._calls][-1]:
+                return  # the SDK makes the last call an item of its own, which waits for the client
+            record = tool_record(about.thread, self._calls[call_id], item)
+            write = about.store.add_thread_item(about.thread.id, record, about.request_context)
+            self._writes.append(asyncio.ensure_future(write))
+            await asyncio.shield(self._writes[-1])  # the tool has acted: a Stop comes too late
 
     async def close(self) -> None:
         """End the run and its readers; a run that is complete has nothing left to end."""
-        left = {self._reader, self._queue.reader, self._result.run_loop_task}
-        tasks = {task for task in left if task and not task.done()} - {asyncio.current_task()}
+        found = {self._reader, self._queue.reader, self._result.run_loop_task}
+        tasks = {task for task in found if task and not task.done()} - {asyncio.current_task()}
         for task in tasks - {self._result.run_loop_task}:
             task.cancel()
         if not self._result.is_complete:
             self._result.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLEANUP_LIMIT)
+        if left := {*tasks, *self._writes}:
+            await asyncio.wait(left, timeout=CLEANUP_LIMIT)

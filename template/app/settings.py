@@ -25,3 +25,5 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SystemExit(explain(error)) from None
+    except UnicodeDecodeError:
+        raise SystemExit(".env is not a text in UTF-8: save it as one.") from None

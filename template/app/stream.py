@@ -12,8 +12,10 @@ from starlette.types import Receive, Scope, Send
 from .errors import error_event
 
 JOIN_WINDOW = 0.005  # seconds; what is ready within them leaves in one send
-MAX_WAITING = 4_000_000  # bytes; a reader that lets more than this wait counts as gone
+MAX_WAITING = 4_000_000  # bytes that may wait for a reader
+MAX_LAG = 5.0  # seconds to catch up with them; a reader that does not counts as gone
 MAX_STALL = 60.0  # seconds that one send may take
+PIECE = 65_536  # bytes of one send: more than this never waits in the server's own buffer
 STOP_LIMIT = 10.0  # seconds for a stopped turn to store what was said
 
 UNBUFFERED = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
@@ -30,7 +32,7 @@ class Turn:
     def __init__(self, events: AsyncIterator[bytes]) -> None:
         self.error: Exception | None = None
         self.on_lost: Callable[[], object] = lambda: None
-        self.first_sent, self._wake = asyncio.Event(), asyncio.Event()
+        self.first_sent, self._wake, self._taken = (asyncio.Event() for _ in range(3))
         self._ready: list[bytes] = []
         self._waiting = 0
         self._answering = self._stop_asked = False
@@ -65,40 +67,49 @@ class Turn:
             return b"", True
         self._wake.clear()
         events, self._ready, self._waiting = self._ready, [], 0
+        self._taken.set()
         return b"".join(events), not self.task.done()
 
     async def _run(self, events: AsyncIterator[bytes]) -> None:
         try:
             async for event in events:
                 self._put(event)
-                if not self.first_sent.is_set():
-                    self._wake.set()
-                    await self._rest()
+                if not self.first_sent.is_set():  # its arrival sets the pace that a person feels
+                    await self._rest(self.first_sent)
+                elif self._waiting > MAX_WAITING and not self._stop_asked:
+                    self._taken.clear()
+                    await self._rest(self._taken)
         except asyncio.CancelledError:
-            pass
+            if not self._stop_asked:
+                self._fail(RuntimeError("cancelled by nobody"))
         except Exception as error:
-            if self.first_sent.is_set():
-                last = error_event(error).model_dump_json(exclude_none=True)
-                self._put(f"data: {last}\n\n".encode())
-            else:
-                self.error = error
+            self._fail(error)
 
-    async def _rest(self) -> None:
-        """Let the first event leave before the next is made: it sets the pace a person feels."""
+    async def _rest(self, until: asyncio.Event) -> None:
+        """Let the reader catch up before the next event is made; one that does not is gone."""
+        self._wake.set()
         try:
-            await self.first_sent.wait()
+            async with asyncio.timeout(MAX_LAG):
+                await until.wait()
+        except TimeoutError:
+            self.stop()
+            self.on_lost()
         except asyncio.CancelledError:
             # A stop belongs inside the generator, which only then stores what was said.
             asyncio.get_running_loop().call_soon(self.task.cancel)
+
+    def _fail(self, error: Exception) -> None:
+        if self.first_sent.is_set():
+            last = error_event(error).model_dump_json(exclude_none=True)
+            self._put(f"data: {last}\n\n".encode())
+        else:
+            self.error = error
 
     def _put(self, event: bytes) -> None:
         if not self._ready:
             asyncio.get_running_loop().call_later(JOIN_WINDOW, self._wake.set)
         self._ready.append(event)
         self._waiting += len(event)
-        if self._waiting > MAX_WAITING and not self._stop_asked:
-            self.stop()
-            self.on_lost()
         if not self._answering and event.startswith(_ANSWERING):
             self._answering = True
             if self._stop_asked:
@@ -121,6 +132,8 @@ class EventStream(Response):
         self.turn.on_lost = sender.cancel
         try:
             await asyncio.wait({sender, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the server shuts down; the application waits for what is to be stored
         finally:
             self.turn.stop()
             sender.cancel()
@@ -133,8 +146,12 @@ class EventStream(Response):
         while more:
             chunk, more = await self.turn.read(self.heartbeat)
             body = chunk or (b": still here\n\n" if more else b"")
-            async with asyncio.timeout(MAX_STALL):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
+            for start in range(0, len(body) or 1, PIECE):
+                piece, last = body[start : start + PIECE], start + PIECE >= len(body)
+                async with asyncio.timeout(MAX_STALL):
+                    await send(
+                        {"type": "http.response.body", "body": piece, "more_body": more or not last}
+                    )
             self.turn.first_sent.set()
 
 

@@ -4,3 +4,5 @@ import os
 
 # Whatever .env says: importing `app.main` makes an application, and tests make their own.
 os.environ["APP_ENV"] = "development"
+os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+os.environ.pop("WEB_CONCURRENCY", None)

@@ -5,16 +5,18 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
-from agents import Agent, ModelSettings, function_tool
+from agents import Agent, ModelSettings, StopAtTools, function_tool
 from agents.models.chatcmpl_converter import Converter
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from agents.tracing import TracingProcessor, add_trace_processor
 from chatkit import types as ck
+from chatkit.agents import ClientToolCall
 from openai.types.responses import ResponseReasoningItem, ResponseTextDeltaEvent
 from openai.types.responses.response_input_param import ResponseInputParam
 from openai.types.responses.response_reasoning_item import Summary
@@ -127,6 +129,73 @@ def test_what_a_tool_returned_is_known_in_later_turns_and_hidden_from_people(
         "assistant_message",
     ]
     assert "code 00" not in json.dumps(events)
+
+
+@function_tool
+def open_map(ctx: ToolContext) -> str:
+    """Open the map in the browser."""
+    ctx.context.client_tool_call = ClientToolCall(name="open_map", arguments={})
+    return "opening"
+
+
+def test_a_client_tool_leaves_the_results_of_the_others_and_ids_of_ours(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop: StopAtTools = {"stop_at_tool_names": ["open_map"]}
+    tools = [weather, open_map]
+    agent = Agent[Context](name="Test", tools=[*tools], tool_use_behavior=stop)
+    monkeypatch.setattr("app.server.assistant", agent)
+    steps: list[Any] = []
+    for number in range(2):
+        oslo = function_call(
+            "weather", {"city": "Oslo"}, call_id=f"a{number}", item_id="__fake_id__"
+        )
+        shown = function_call("open_map", {}, call_id=f"b{number}", item_id="__fake_id__")
+        steps += [[oslo, shown], [assistant_message("Here it is.")]]
+    model = scripted(*steps)
+
+    thread_id = thread_id_of(person.say("Weather and map?"))
+    person.stream("threads.add_client_tool_output", thread_id=thread_id, result={"ok": True})
+    person.say("Again", thread_id)
+    person.stream("threads.add_client_tool_output", thread_id=thread_id, result={"ok": True})
+
+    items = person.items(thread_id)
+    calls = [item for item in items if item["type"] == "client_tool_call"]
+    assert [call["status"] for call in calls] == ["completed", "completed"]
+    assert all(call["id"].startswith("tc_") and len(call["id"]) == 35 for call in calls)
+    kinds = [(i["type"], i["call_id"]) for i in model.calls[-1].input if "call_id" in i]
+    called = [call_id for kind, call_id in kinds if kind == "function_call"]
+    assert called == [call_id for kind, call_id in kinds if kind == "function_call_output"]
+    assert called == ["a0", "b0", "a1", "b1"]
+
+
+def test_a_stop_while_a_tools_result_is_stored_does_not_lose_it(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = server.app.state.server.store
+    add, storing = store.add_thread_item, threading.Event()
+
+    async def slow(thread_id: str, item: ck.ThreadItem, context: Any) -> None:
+        if item.type == "hidden_context_item":
+            storing.set()
+            await asyncio.sleep(0.3)
+        await add(thread_id, item, context)
+
+    monkeypatch.setattr(store, "add_thread_item", slow)
+    scripted([function_call("weather", {"city": "Oslo"}, call_id="1")], [assistant_message("ok")])
+    body = request("threads.create", input=user_input())
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        events = events_of(response)
+        thread_id = next(events)["thread"]["id"]
+        assert storing.wait(5)
+    [owned] = [o for o in store._owners.values() if thread_id in o.threads]
+    items = owned.threads[thread_id].items
+    wait_until(lambda: [item.type for item in items.values()][-1] == "sdk_hidden_context")
+    kinds = [item.type for item in items.values()]
+    assert kinds == ["user_message", "hidden_context_item", "sdk_hidden_context"]
 
 
 def test_a_tool_acts_for_the_person_who_asks(

@@ -4,11 +4,14 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from http.cookies import SimpleCookie
+from typing import Any
 
 import pytest
 
+from app.config import stop_on_problems
+
 from .chat import Person, request
-from .conftest import RunningServer, serve
+from .conftest import RunningServer, serve, settings
 
 FRONT_END = "https://www.example.com"
 
@@ -60,6 +63,15 @@ def test_the_secret_is_what_makes_a_cookie_valid_across_restarts() -> None:
             again = server.person()
             again.http.cookies.update(cookies)
             assert ("set-cookie" not in again.post("threads.list").headers) is known
+
+
+def test_production_needs_the_secret_and_sends_cookies_over_https_only() -> None:
+    live: Any = {"app_env": "production", "model": "offline", "allow_memory_store": True}
+    with pytest.raises(SystemExit, match="VISITOR_SECRET is not set"):
+        stop_on_problems(settings(**live))
+    with serve(**live, visitor_secret="a-secret-of-some-length") as server:
+        [(name, morsel)] = cookie_of(server.person()).items()
+    assert (name, morsel["secure"]) == ("__Host-visitor", True)
 
 
 def test_a_front_end_on_another_origin_can_send_its_cookie() -> None:

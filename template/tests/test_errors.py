@@ -125,10 +125,13 @@ def test_a_retry_of_an_unknown_message_is_404(person: Person) -> None:
 
 def test_a_foreign_origin_is_403(person: Person) -> None:
     body = request("threads.list")
-    foreign = {"origin": "https://elsewhere.example"}
-    assert error_of(person.http.post("/chatkit", json=body, headers=foreign))[0] == 403
+    for origin in ("https://elsewhere.example", "null", "http://[", "ftp://127.0.0.1", ""):
+        response = person.http.post("/chatkit", json=body, headers={"origin": origin})
+        assert error_of(response) == (403, "origin_not_allowed"), origin
     own = {"origin": str(person.http.base_url).rstrip("/")}
     assert person.http.post("/chatkit", json=body, headers=own).status_code == 200
+    across = own | {"sec-fetch-site": "cross-site"}
+    assert person.http.post("/chatkit", json=body, headers=across).status_code == 403
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "", "application/x-www-form-urlencoded"])

@@ -44,7 +44,7 @@ def test_an_origin_list_takes_exact_origins_only(origin: str) -> None:
 
 
 def test_the_memory_store_does_not_go_to_production_by_accident() -> None:
-    live: Any = {"app_env": "production", "model": "offline"}
+    live: Any = {"app_env": "production", "model": "offline", "visitor_secret": "a-secret"}
     with pytest.raises(SystemExit, match="ALLOW_MEMORY_STORE=1"):
         stop_on_problems(settings(**live))
     stop_on_problems(settings(**live, allow_memory_store=True))

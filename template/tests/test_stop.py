@@ -19,8 +19,16 @@ from app.context import RequestContext
 from app.store import open_store
 from app.stream import Turn
 
-from .chat import Person, events_of, request, text_of, user_input
+from .cases import a_thread_of, cases
+from .chat import Person, events_of, request, user_input
 from .conftest import RunningServer, serve, wait_until
+
+ADDING = {
+    "threads.add_user_message",
+    "threads.retry_after_item",
+    "threads.add_client_tool_output",
+    "threads.add_structured_input",
+}
 
 
 class Talker(BaseServer):
@@ -145,8 +153,11 @@ def test_a_thread_goes_on_after_a_stop(talking: tuple[RunningServer, Talker]) ->
 
 
 def test_a_client_that_stops_reading_is_stopped_like_one_that_left(
-    talking: tuple[RunningServer, Talker], errors: Callable[[], list[str]]
+    talking: tuple[RunningServer, Talker],
+    errors: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("app.stream.MAX_LAG", 0.3)
     server, talker = talking
     talker.word, talker.pause = "x" * 100_000, 0.0
     before = server.tasks()
@@ -162,7 +173,7 @@ def test_a_client_that_stops_reading_is_stopped_like_one_that_left(
         wait_until(lambda: owned.threads)
         wait_until(lambda: marker_is_stored(server, next(iter(owned.threads))), 30)
         assert talker.produced < 1000
-    wait_until(lambda: server.tasks() == before)
+        wait_until(lambda: server.tasks() == before)  # though the reader still holds its end
     assert errors() == []
 
 
@@ -221,21 +232,43 @@ def test_a_running_turn_is_stored_before_a_shutdown_closes_the_store(
     assert at_the_end == ["user_message", "assistant_message", "sdk_hidden_context"]
 
 
-def test_locked_and_closed_threads_take_no_message(talking: tuple[RunningServer, Talker]) -> None:
-    server, talker = talking
-    person = server.person()
-    thread_id = leave_after(person, lambda event: event["type"] == "thread.item.updated")
-    wait_until(lambda: marker_is_stored(server, thread_id))
-    [owned] = server.app.state.server.store._owners.values()
-    owned.threads[thread_id].metadata.status = ck.LockedStatus(reason="Read only since May.")
-    produced = talker.produced
+@pytest.mark.parametrize("status", [ck.LockedStatus(reason="Since May."), ck.ClosedStatus()])
+@pytest.mark.parametrize("kind", sorted(ADDING))
+def test_a_thread_that_is_not_active_takes_nothing_and_loses_nothing(
+    server: RunningServer, person: Person, kind: str, status: ck.ThreadStatus
+) -> None:
+    thread_id, message_id = a_thread_of(person)
+    [owned] = [o for o in server.app.state.server.store._owners.values() if thread_id in o.threads]
+    owned.threads[thread_id].metadata.status = status
+    before = person.items(thread_id)
 
-    events = person.say("Hello?", thread_id)
-    assert events[-1] == {
-        "type": "error",
-        "code": "custom",
-        "message": "Read only since May.",
-        "allow_retry": False,
-    }
-    assert talker.produced == produced
-    assert text_of(events) == ""
+    response = person.http.post("/chatkit", json=cases(thread_id, message_id)[kind])
+    [error] = list(events_of(response))
+    told = getattr(status, "reason", None) or "This conversation is closed."
+    assert error == {"type": "error", "code": "custom", "message": told, "allow_retry": False}
+    assert person.items(thread_id) == before
+    person.ask("threads.update", thread_id=thread_id, title="Still mine to name")
+
+
+def test_a_burst_does_not_cut_a_reader_who_reads() -> None:
+    with serve() as server:
+        state = server.app.state
+        talker = state.server = Talker(state.server.store, state.settings)
+        talker.pause, talker.word = 0.0, "x" * 20_000
+        body = request("threads.create", input=user_input())
+        with server.person().http.stream("POST", "/chatkit", json=body) as response:
+            received = sum(event["type"] == "thread.item.updated" for event in events_of(response))
+    assert received == 1000
+
+
+def test_a_cancellation_that_nobody_asked_for_is_told(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: Any, **__: Any) -> AsyncIterator[ck.ThreadStreamEvent]:
+        yield ck.ProgressUpdateEvent(text="so far")
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(type(server.app.state.server), "respond", cancelled)
+    events = person.say("Hello")
+    assert events[-1]["type"] == "error"
+    assert events[-1]["allow_retry"]

@@ -312,6 +312,7 @@ def test_a_turns_own_save_keeps_a_rename_and_brings_nothing_back() -> None:
         begin_request()
         turn = await store.load_thread(thread.id, ME)
         await asyncio.create_task(rename())
+        await store.load_thread(thread.id, ME)  # looking again is no reason to forget
         turn.metadata["seen"] = True
         await store.save_thread(turn, ME)
         stored = await store.load_thread(thread.id, ME)

@@ -75,7 +75,7 @@ class Words:
         return known[0] if known else schema.get("default", options[0])
 
     def _number(self, schema: dict[str, Any], name: str) -> float:
-        least, most = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
+        least, most = schema.get("minimum", -(2**53)), schema.get("maximum", 2**53)
         text = self._take(r"(?<![\w.])(-?\d+(?:\.\d+)?)", name)
         number = float(text or schema.get("default") or max(least, 1))
         return float(max(least, min(most, number)))

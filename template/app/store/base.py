@@ -69,10 +69,13 @@ def metadata_of(thread: ThreadMetadata) -> ThreadMetadata:
     return ThreadMetadata.model_validate(fields).model_copy(deep=True)
 
 
-def remember(thread: ThreadMetadata) -> None:
-    """Note what this request knows of `thread`: call it after loading and after saving."""
+def remember(thread: ThreadMetadata, *, saved: bool = False) -> None:
+    """Note what this request knows of `thread`: call it after loading and after saving.
+
+    The first load counts: the SDK's own copy is not newer for somebody's loading it again.
+    """
     loaded = _loaded.get()
-    if loaded is not None:
+    if loaded is not None and (saved or thread.id not in loaded):
         loaded[thread.id] = metadata_of(thread)
 
 

@@ -86,7 +86,7 @@ class MemoryStore(BaseStore):
             raise NotFoundError(thread.id)  # deleted while this request worked on it
         else:
             self._own(context).threads[thread.id] = _Thread(metadata_of(thread))
-        remember(thread)
+        remember(thread, saved=True)
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: RequestContext
