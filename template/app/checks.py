@@ -3,8 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import base64
-
 from chatkit import types as ck
 from chatkit.server import ChatKitServer
 from pydantic import TypeAdapter, ValidationError
@@ -15,15 +13,6 @@ from .errors import ApiError, not_supported
 Server = ChatKitServer[RequestContext]
 
 MAX_PAGE = 100
-# What adds to a thread that exists.
-WRITES = (
-    ck.ThreadsAddUserMessageReq
-    | ck.ThreadsRetryAfterItemReq
-    | ck.ThreadsAddClientToolOutputReq
-    | ck.ThreadsAddStructuredInputReq
-    | ck.ThreadsCustomActionReq
-    | ck.ThreadsSyncCustomActionReq
-)
 _REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
 
 
@@ -64,14 +53,14 @@ async def check(server: Server, request: ck.ChatKitReq, context: RequestContext)
             _require(server, "sync_action", "synchronous widget actions")
         case ck.InputTranscribeReq():
             _require(server, "transcribe", "dictation")
-            _check_base64(request.params.audio_base64)
         case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
             raise not_supported("attachments")
         case ck.AttachmentsDeleteReq():
             await store.load_attachment(request.params.attachment_id, context=context)
-    if not isinstance(request, WRITES):
-        return None
-    return closed(await store.load_thread(request.params.thread_id, context=context))
+    adds = ck.is_streaming_req(request) or isinstance(request, ck.ThreadsSyncCustomActionReq)
+    if adds and (thread_id := getattr(request.params, "thread_id", None)):
+        return closed(await store.load_thread(thread_id, context=context))
+    return None
 
 
 def closed(thread: ck.ThreadMetadata) -> str | None:
@@ -90,10 +79,3 @@ def _page_size(limit: int | None) -> int | None:
 def _require(server: Server, method: str, what: str) -> None:
     if getattr(type(server), method) is getattr(ChatKitServer, method):
         raise not_supported(what)
-
-
-def _check_base64(text: str) -> None:
-    try:
-        base64.b64decode(text)
-    except ValueError:
-        raise ApiError(400, "invalid_request", "audio_base64 is not base64.") from None

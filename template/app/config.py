@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 from multiprocessing import parent_process
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -68,7 +67,7 @@ class AppSettings(Section):
 def stop_on_problems(settings: Section) -> None:
     """Raises SystemExit with a sentence a line when the settings cannot work."""
     if problems := settings.problems():
-        if parent_process() is not None and Path(sys.argv[0]).stem in ("uvicorn", "fastapi"):
+        if parent_process() and re.search("uvicorn|fastapi", sys.argv[0]):
             os.kill(os.getppid(), signal.SIGTERM)  # it would start this worker again and again
         raise SystemExit("\n".join(problems))
 

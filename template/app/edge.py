@@ -5,13 +5,10 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import ApiError, logger
+from .errors import ApiError
 
 
 class BodyLimit:
@@ -48,17 +45,6 @@ class BodyLimit:
             return message
 
         await self.app(scope, limited, send)
-
-
-class Cors(CORSMiddleware):
-    """Starlette's, with a word in the log: a browser tells its page nothing of a refusal."""
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
-        if response.status_code >= 400:
-            origin = request_headers["origin"]
-            logger.warning("a page on %s was refused: ALLOWED_ORIGINS does not list it", origin)
-        return response
 
 
 def check_headers(request: Request, allowed_origins: tuple[str, ...]) -> None:

@@ -8,11 +8,7 @@ from typing import Any
 import httpx
 import openai
 from agents import ToolErrorFormatterArgs
-from agents.exceptions import (
-    InputGuardrailTripwireTriggered,
-    MaxTurnsExceeded,
-    OutputGuardrailTripwireTriggered,
-)
+from agents import exceptions as sdk
 from chatkit.types import ErrorEvent
 
 from .errors import describe, error_event, logger, report
@@ -27,9 +23,9 @@ TOO_LONG, BUSY, BROKEN = (
 BY_STATUS = {401: NOT_SET_UP, 403: NOT_SET_UP, 404: UNKNOWN, 408: TOO_LONG, 429: BUSY}
 # The first that fits: subclasses stand before what they derive from.
 BY_KIND: list[tuple[type[Exception], str]] = [
-    (MaxTurnsExceeded, "could not finish within the steps that it may take."),
-    (InputGuardrailTripwireTriggered, REFUSED),
-    (OutputGuardrailTripwireTriggered, REFUSED),
+    (sdk.MaxTurnsExceeded, "could not finish within the steps that it may take."),
+    (sdk.InputGuardrailTripwireTriggered, REFUSED),
+    (sdk.OutputGuardrailTripwireTriggered, REFUSED),
     (TimeoutError, TOO_LONG),
     (openai.APITimeoutError, TOO_LONG),
     (openai.APIConnectionError, "cannot be reached right now."),
@@ -45,6 +41,8 @@ HINTS = {401: KEY, 403: KEY, 404: NAME, 429: "the model service's limit or quota
 
 def model_failure(error: Exception) -> ErrorEvent:
     """The event for what a run raised; the log has the error under the id that the event names."""
+    if isinstance(error, sdk.ModelRefusalError):
+        return ErrorEvent(message=error.refusal)
     status = getattr(error, "status_code", None)
     fault = next((text for kind, text in BY_KIND if isinstance(error, kind)), None)
     if isinstance(status, int) and status >= 400:

@@ -5,7 +5,6 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any
 
 from agents import (
@@ -16,14 +15,12 @@ from agents import (
     RunContextWrapper,
     Runner,
     StreamEvent,
-    set_tracing_export_api_key,
 )
-from agents.exceptions import ModelRefusalError
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.errors import CustomStreamError
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from .base import BaseServer, Events
 from .context import RequestContext
@@ -60,6 +57,7 @@ class RunSettings(ModelSection):
 class AgentServer(BaseServer):
     """A server whose answers come from an agent: call `run` in `respond`."""
 
+    model: Model
     models: tuple[str, ...] = ()  # what `inference_options.model` may ask for
     tools: tuple[str, ...] = ()  # what `inference_options.tool_choice` may ask for
 
@@ -67,12 +65,7 @@ class AgentServer(BaseServer):
         super().__init__(store, settings)
         self.settings: RunSettings = settings
         offline = settings.is_offline
-        key: SecretStr | None = getattr(settings, "openai_api_key", None)
-        if settings.openai_tracing and key is not None:
-            set_tracing_export_api_key(key.get_secret_value())
-        self.model: Model = (
-            OfflineModel(settings.offline_delay) if offline else build_model(settings)
-        )
+        self.model = OfflineModel(settings.offline_delay) if offline else build_model(settings)
 
     async def run(
         self,
@@ -97,13 +90,10 @@ class AgentServer(BaseServer):
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout)
         try:
             async for event in own_ids(stream_agent_response(about, watched)):
-                shown = shown or is_shown(event)
+                shown = True
                 yield event
             if not shown:  # a refusal that a provider's client has swallowed
                 raise CustomStreamError("The assistant has no answer to this.", allow_retry=True)
-        except ModelRefusalError as error:  # else it comes as a message like any other
-            if not shown:
-                yield text_message(thread, error.refusal)
         finally:
             await watched.close()
 
@@ -124,21 +114,6 @@ class AgentServer(BaseServer):
             trace_include_sensitive_data=False,
             tool_error_formatter=tool_failure,
         )
-
-
-def text_message(thread: ck.ThreadMetadata, text: str) -> ck.ThreadItemDoneEvent:
-    new, now, content = new_id("message"), datetime.now(), [ck.AssistantMessageContent(text=text)]
-    item = ck.AssistantMessageItem(id=new, thread_id=thread.id, created_at=now, content=content)
-    return ck.ThreadItemDoneEvent(item=item)
-
-
-def is_shown(event: ck.ThreadStreamEvent) -> bool:
-    """Whether the event leaves something for the person to see."""
-    if not isinstance(event, ck.ThreadItemDoneEvent):
-        return not isinstance(event, ck.ThreadItemUpdatedEvent | ck.ThreadItemAddedEvent)
-    if isinstance(event.item, ck.AssistantMessageItem):
-        return any(part.text.strip() for part in event.item.content)
-    return event.item.type not in ("hidden_context_item", "workflow")
 
 
 async def own_ids(events: Events) -> Events:
@@ -199,7 +174,10 @@ class _WatchedRun:
         events, waiting = self._result.stream_events(), True
         while True:
             try:  # the limit is for a model that has not begun, not for tools or a long answer
-                async with asyncio.timeout(self._patience if waiting else None):
+                if waiting:
+                    async with asyncio.timeout(self._patience):
+                        event = await anext(events)
+                else:
                     event = await anext(events)
             except StopAsyncIteration:
                 return

@@ -148,10 +148,9 @@ class EventStream(Response):
             body = chunk or (b": still here\n\n" if more else b"")
             for start in range(0, len(body) or 1, PIECE):
                 piece, last = body[start : start + PIECE], start + PIECE >= len(body)
+                message = {"type": "http.response.body", "body": piece}
                 async with asyncio.timeout(MAX_STALL):
-                    await send(
-                        {"type": "http.response.body", "body": piece, "more_body": more or not last}
-                    )
+                    await send({**message, "more_body": more or not last})
             self.turn.first_sent.set()
 
 

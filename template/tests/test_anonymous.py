@@ -92,7 +92,7 @@ def test_a_front_end_on_another_origin_can_send_its_cookie() -> None:
         assert failed.headers["access-control-allow-origin"] == FRONT_END
 
 
-def test_the_preflight_lets_only_listed_origins_through(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_preflight_lets_only_listed_origins_through() -> None:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "x-a"}
     with serve(allowed_origins=(FRONT_END,)) as server:
         http = server.person().http
@@ -102,4 +102,3 @@ def test_the_preflight_lets_only_listed_origins_through(caplog: pytest.LogCaptur
     assert good.headers["access-control-allow-origin"] == FRONT_END
     assert bad.status_code == 400
     assert "access-control-allow-origin" not in bad.headers
-    assert "https://evil.example was refused" in caplog.text

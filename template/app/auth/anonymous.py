@@ -22,16 +22,16 @@ class AnonymousSettings(AppSettings):
     visitor_secret: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
 
     def problems(self) -> list[str]:
-        told = "VISITOR_SECRET is not set: `python3 hooks/post_gen.py` writes one to .env."
-        return super().problems() + [told] * (self.is_production and self._is_random)
+        return super().problems() + self._unset * self.is_production
 
     def notes(self) -> list[str]:
-        note = "VISITOR_SECRET is not set: after a restart every visitor will be a new one."
-        return super().notes() + [note] * self._is_random
+        return super().notes() + self._unset
 
     @property
-    def _is_random(self) -> bool:
-        return "visitor_secret" not in self.model_fields_set
+    def _unset(self) -> list[str]:
+        told = "VISITOR_SECRET is not set: after a restart every visitor is a new one. "
+        told += "`python3 hooks/post_gen.py` writes one to .env."
+        return [told] * ("visitor_secret" not in self.model_fields_set)
 
 
 async def authenticate(request: Request) -> RequestContext:

@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from agents import Model, OpenAIResponsesModel
+from agents import Model, OpenAIResponsesModel, set_tracing_export_api_key
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
@@ -31,5 +31,6 @@ def build_model(settings: OpenaiSettings) -> Model:
     """The model that `settings` names. Raises openai.OpenAIError without a key."""
     key = settings.openai_api_key
     secret = key.get_secret_value() if key else None
+    set_tracing_export_api_key(secret or "")  # used only where OPENAI_TRACING asks for traces
     client = AsyncOpenAI(api_key=secret, base_url=settings.openai_base_url)
     return OpenAIResponsesModel(settings.model or DEFAULT_MODEL, client)
