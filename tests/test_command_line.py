@@ -21,7 +21,7 @@ def test_copy_and_update_with_defaults(template: Path, tmp_path: Path) -> None:
     commit(project, "Start")
 
     assert "uv run fastapi dev" in said
-    assert "python hooks/post_gen.py" in said
+    assert "python3 hooks/post_gen.py" in said
     assert "OPENAI_API_KEY=... in .env" in said
     assert "Domain allowlist" in said
     again = run(COPIER, "update", "--defaults", cwd=project)

@@ -266,7 +266,7 @@ def test_a_stop_keeps_the_answer_and_stops_the_model(agent: Path, tmp_path: Path
 
 
 def test_a_client_that_stops_reading_is_stopped_too(agent: Path, tmp_path: Path) -> None:
-    with talking(agent, tmp_path, WORD="100000", PAUSE="0.001") as visitor:
+    with talking(agent, tmp_path, WORD="100000", PAUSE="0.05") as visitor:
         body = json.dumps(CREATE).encode()
         cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
         head = f"host: x\r\ncookie: {cookie}\r\ncontent-type: application/json\r\n"
@@ -313,3 +313,14 @@ def test_a_project_is_installed_and_set_up_for_real(
     assert "already there" in again
     run("copier", "update", "--defaults", cwd=project)
     assert run("git", "status", "--porcelain", cwd=project) == ""
+
+
+@pytest.mark.parametrize("command", [("uvicorn", "app.main:app"), ("fastapi", "run")])
+def test_several_workers_are_refused_once_and_for_all(
+    agent: Path, command: tuple[str, ...]
+) -> None:
+    """A supervisor that went on starting workers would repeat the sentence for ever."""
+    workers = [sys.executable, "-m", *command, "--workers", "2", "--port", str(free_port())]
+    result = subprocess.run(workers, cwd=agent, capture_output=True, text=True, timeout=60)
+    assert "more than one worker" in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from .matrix import choices, questions
 from .rendering import COPIER, clone_template, commit, git, render, run, tree
 
 NEW_TOOL = '''
@@ -108,3 +109,23 @@ def test_going_down_a_level_leaves_no_orphan(old: Path, tmp_path: Path) -> None:
     fresh = render(old, tmp_path / "fresh", {"level": "hello"}, project_name="Doors")
     assert answers_aside(project) == answers_aside(fresh)
     assert not (project / "app" / "model").exists()
+
+
+@pytest.mark.parametrize("model", choices(questions()["model"])[1:])
+def test_another_model_touches_only_its_files_and_the_wiring(
+    old: Path, tmp_path: Path, model: str
+) -> None:
+    answers = {"level": "agent", "model": "openai"}
+    project = render(old, tmp_path / "project", answers, project_name="Doors")
+    edit(project)
+    commit(project, "Edit")
+    before = answers_aside(project)
+
+    updated(project, f"model={model}")
+    fresh = render(old, tmp_path / "fresh", answers | {"model": model}, project_name="Doors")
+    edit(fresh)
+    after = answers_aside(project)
+    assert after == answers_aside(fresh)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    wiring = {"app/model/__init__.py", "README.md", ".env.example", "pyproject.toml"}
+    assert changed - wiring == {"app/model/openai.py", f"app/model/{model}.py"}

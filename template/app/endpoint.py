@@ -6,7 +6,6 @@ The template's file: improvements arrive through `copier update`.
 from chatkit.server import StreamingResult
 from chatkit.store import NotFoundError
 from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from .auth import authenticate
@@ -22,8 +21,6 @@ async def chatkit(request: Request) -> Response:
     """One ChatKit request: JSON, or server-sent events for those that make the assistant speak."""
     try:
         response = await answer(request)
-    except ClientDisconnect:
-        response = Response(status_code=400)  # nobody is there to read it
     except Exception as error:
         response = error_response(error)
     if cookie := getattr(request.state, "set_cookie", None):

@@ -9,6 +9,7 @@ import uuid
 
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 logger = logging.getLogger("app")
@@ -42,6 +43,8 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(400, "bad_cursor", "The cursor `after` is malformed or unknown.")
         case NotImplementedError():
             return not_supported("this request")
+        case ClientDisconnect():
+            return ApiError(400, "body_cut", "The body broke off.")  # nobody is there to read it
         case ValueError() if _raised_by_the_sdk(error):
             return ApiError(400, "invalid_request", "The request does not fit the thread's state.")
     return ApiError(500, "internal_error", f"Something went wrong. Request id: {report(error)}")

@@ -7,7 +7,7 @@ import hashlib
 import secrets
 from typing import Literal
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import Signer
 from pydantic import Field, SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,19 +46,14 @@ async def authenticate(request: Request) -> RequestContext:
     secure = is_https or bool(settings.allowed_origins)
     # __Host- keeps a sibling subdomain from planting a cookie of its own.
     name = "__Host-visitor" if secure else "visitor"
-    if (visitor := _verified(request.cookies.get(name), signer)) is None:
-        visitor = secrets.token_hex(16)
-        carrier, value = Response(), signer.sign(visitor).decode()
-        site: Literal["none", "lax"] = "none" if settings.allowed_origins else "lax"
-        carrier.set_cookie(name, value, MAX_AGE, secure=secure, httponly=True, samesite=site)
-        # Partitioned: browsers that block the cookies of other sites keep this one, a jar per site.
-        partition = "; Partitioned" if settings.allowed_origins else ""
-        request.state.set_cookie = carrier.headers["set-cookie"] + partition
+    cookie = request.cookies.get(name, "")
+    if signer.validate(cookie):
+        return RequestContext(user_id=f"visitor_{signer.unsign(cookie).decode()}")
+    visitor, carrier = secrets.token_hex(16), Response()
+    value = signer.sign(visitor).decode()
+    site: Literal["none", "lax"] = "none" if settings.allowed_origins else "lax"
+    carrier.set_cookie(name, value, MAX_AGE, secure=secure, httponly=True, samesite=site)
+    # Partitioned: browsers that block the cookies of other sites keep this one, a jar per site.
+    partition = "; Partitioned" if settings.allowed_origins else ""
+    request.state.set_cookie = carrier.headers["set-cookie"] + partition
     return RequestContext(user_id=f"visitor_{visitor}")
-
-
-def _verified(cookie: str | None, signer: Signer) -> str | None:
-    try:
-        return signer.unsign(cookie).decode() if cookie else None
-    except (BadSignature, ValueError):
-        return None
