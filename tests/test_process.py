@@ -72,7 +72,7 @@ run.OfflineModel = lambda delay: Endless()
 
 @app.get("/made")
 async def count():
-    tasks = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    tasks = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
     return {"made": made, "tasks": len([name for name in tasks if "RequestResponse" not in name])}
 """
 

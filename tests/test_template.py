@@ -132,10 +132,14 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
-# The foundation's budget, and what the models brought: failures.py, a time limit, refusals.
-@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1180)])
+# Lines of code that other issues brought to the agent: the edge (edge.py), the models (failures.py,
+# and in run.py a time limit and refusals), capabilities (client tools, guardrails, tags).
+LATER = 39 + (43 + 21) + 13
+
+
+@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050 + LATER)])
 def test_the_application_stays_small(projects: dict[str, Path], level: str, limit: int) -> None:
-    """Of the smallest project of each level."""
+    """The foundation's budget, in lines that carry code, of the smallest project of each level."""
     answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
     name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
     assert sum(map(code_lines, (projects[name] / "app").rglob("*.py"))) < limit

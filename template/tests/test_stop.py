@@ -254,7 +254,7 @@ def test_a_burst_does_not_cut_a_reader_who_reads() -> None:
     with serve() as server:
         state = server.app.state
         talker = state.server = Talker(state.server.store, state.settings)
-        talker.pause, talker.word = 0.0, "x" * 20_000
+        talker.pause, talker.word = 0.0, "x" * 6_000
         body = request("threads.create", input=user_input())
         with server.person().http.stream("POST", "/chatkit", json=body) as response:
             received = sum(event["type"] == "thread.item.updated" for event in events_of(response))
