@@ -324,3 +324,22 @@ def test_several_workers_are_refused_once_and_for_all(
     result = subprocess.run(workers, cwd=agent, capture_output=True, text=True, timeout=60)
     assert "more than one worker" in result.stderr + result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_litellm_is_imported_without_asking_anybody(projects: dict[str, Path]) -> None:
+    """It would fetch a price list, and report that it is used, unless it is told not to."""
+    code = """
+import socket
+def refuse(*args, **named):
+    print("ASKED", args)
+    raise OSError
+socket.getaddrinfo = socket.socket.connect = refuse
+from app.settings import Settings
+from app.model import build_model
+print(build_model(Settings(_env_file=None, litellm_api_key="sk-x")).model)
+import litellm
+print(litellm.telemetry)
+"""
+    project = projects["agent-anonymous-memory-litellm"]
+    said = run(sys.executable, "-c", code, cwd=project, MODEL="", LITELLM_LOCAL_MODEL_COST_MAP="")
+    assert said.splitlines() == ["anthropic/claude-sonnet-4-5", "False"]

@@ -47,7 +47,7 @@ def build_model(settings: LitellmSettings) -> Model:
 
 def _model_class() -> "type[LitellmModel]":
     """LiteLLM takes seconds to import, and fetches a price list unless it is told not to."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
     from agents.extensions.models.litellm_model import LitellmModel
 
