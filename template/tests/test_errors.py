@@ -100,9 +100,12 @@ def test_what_is_not_implemented_is_400_not_supported(person: Person, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["threads.add_client_tool_output", "threads.add_structured_input"])
-def test_an_answer_to_nothing_is_400(person: Person, kind: str) -> None:
+def test_an_answer_to_nothing_is_400_and_no_fault_of_the_server(
+    person: Person, errors: Callable[[], list[str]], kind: str
+) -> None:
     response = person.http.post("/chatkit", json=cases(*a_thread_of(person))[kind])
     assert error_of(response) == (400, "invalid_request")
+    assert errors() == []
 
 
 @pytest.mark.parametrize("kind", ["threads.create", "threads.add_user_message"])
