@@ -36,9 +36,10 @@ class RunningServer:
         self.port: int = self._uvicorn.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 10.0) -> None:
+        """Ask the server to end, and wait so long for it."""
         self._uvicorn.should_exit = True
-        self._thread.join(10)
+        self._thread.join(seconds)
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine in the server's own loop."""
@@ -80,7 +81,7 @@ def serve(**values: Any) -> Iterator[RunningServer]:
     try:
         yield server
     finally:
-        server.stop()
+        server.stop(0)  # it ends beside the next test
 
 
 @pytest.fixture(autouse=True, scope="session")
