@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import uvicorn
@@ -24,9 +24,11 @@ from .chat import Person
 class RunningServer:
     """The application behind uvicorn, in a thread of this process."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, loop: Literal["auto", "asyncio"] = "auto") -> None:
         self.app = app
-        config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, port=0, log_config=None, timeout_graceful_shutdown=1, loop=loop
+        )
         self._uvicorn = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
 
@@ -75,8 +77,8 @@ def settings(**values: Any) -> Settings:
 
 
 @contextmanager
-def serve(**values: Any) -> Iterator[RunningServer]:
-    server = RunningServer(create_app(settings(**values)))
+def serve(*, loop: Literal["auto", "asyncio"] = "auto", **values: Any) -> Iterator[RunningServer]:
+    server = RunningServer(create_app(settings(**values)), loop)
     server.start()
     try:
         yield server
