@@ -12,12 +12,16 @@ from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import NotFoundError
 
 from .checks import check, parse
-from .config import Section
+from .config import AppSettings
 from .context import RequestContext
-from .errors import error_event, logger, report
-from .store.base import BaseStore, begin_request
+from .errors import StoreUnavailable, error_event, logger, report
+from .facts import facts
+from .lease import TurnLease
+from .limits import Answering
+from .store.base import BaseStore, Lease, TurnLost, begin_request, is_thread_id
 
 PERSIST_LIMIT = 5.0  # seconds to store a partial answer after a Stop
+TOO_MANY = "Other answers are still being written to you. Please try again after one of them."
 Events = AsyncIterator[ck.ThreadStreamEvent]
 
 
@@ -26,9 +30,9 @@ class BaseServer(ChatKitServer[RequestContext]):
 
     store: BaseStore
 
-    def __init__(self, store: BaseStore, settings: Section) -> None:
+    def __init__(self, store: BaseStore, settings: AppSettings) -> None:
         super().__init__(store)
-        self.settings = settings
+        self.settings, self.answering = settings, Answering(settings.answers_at_once)
 
     async def process(
         self, request: str | bytes | bytearray, context: RequestContext
@@ -39,22 +43,43 @@ class BaseServer(ChatKitServer[RequestContext]):
         part of that comes in place of its first event.
         """
         parsed = parse(request)
-        begin_request()
+        thread_id = str(getattr(parsed.params, "thread_id", ""))
+        facts().update(
+            operation=parsed.type, thread_id=thread_id if is_thread_id(thread_id) else None
+        )
+        lease = Lease(self.settings.turn_lease)
+        begin_request(lease if ck.is_streaming_req(parsed) else None)
         reason = await check(self, parsed, context)
-        if reason is not None:
-            return StreamingResult(self._refused(reason))
         # As super().process() goes on; it would build its validator on every request (3.4 ms).
-        if ck.is_streaming_req(parsed):
-            return StreamingResult(self._process_streaming(parsed, context))
-        return NonStreamingResult(await self._process_non_streaming(parsed, context))
+        if not ck.is_streaming_req(parsed):
+            if reason is not None:
+                return StreamingResult(self._refused(ck.ErrorEvent(message=reason)))
+            return NonStreamingResult(await self._process_non_streaming(parsed, context))
+        return StreamingResult(self._turn(parsed, lease, context))
 
-    async def _refused(self, reason: str) -> AsyncGenerator[bytes, None]:
-        yield b"data: " + self._serialize(ck.ErrorEvent(message=reason)) + b"\n\n"
+    async def _turn(
+        self, parsed: ck.StreamingReq, lease: Lease, context: RequestContext
+    ) -> AsyncGenerator[bytes, None]:
+        """One turn: counted among its owner's, and alone in its thread."""
+        turn, refusal = TurnLease(self.store, lease, context), None
+        with self.answering.one_more(context.owner) as may:
+            if not may:
+                refusal = ck.ErrorEvent(message=TOO_MANY, allow_retry=True)
+            elif thread_id := getattr(parsed.params, "thread_id", None):
+                refusal = await turn.take(thread_id, self.settings.turn_wait)
+            events = turn.hold(self._process_streaming(parsed, context))
+            async for event in self._refused(refusal) if refusal else events:
+                yield event
+
+    async def _refused(self, event: ck.ErrorEvent) -> AsyncGenerator[bytes, None]:
+        facts().setdefault("ended", "refused")
+        yield b"data: " + self._serialize(event) + b"\n\n"
 
     async def _process_events(
         self, thread: ck.ThreadMetadata, context: RequestContext, stream: Callable[[], Events]
     ) -> Events:
         """The one place where the SDK runs respond and action: both are guarded here."""
+        facts().update(thread_id=thread.id)
         async for event in super()._process_events(thread, context, lambda: self._guarded(stream)):
             yield event
 
@@ -63,8 +88,10 @@ class BaseServer(ChatKitServer[RequestContext]):
             async for event in stream():
                 yield event
         except (StreamError, CustomStreamError):
+            facts().setdefault("ended", "failed")
             raise
         except Exception as error:
+            facts().setdefault("ended", "failed")
             event = self.explain(error)
             raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
 
@@ -79,8 +106,10 @@ class BaseServer(ChatKitServer[RequestContext]):
         try:
             with anyio.fail_after(PERSIST_LIMIT, shield=True):
                 await super().handle_stream_cancelled(thread, pending_items, context)
-        except NotFoundError:
-            logger.info("a stopped thread was deleted meanwhile")
+        except (NotFoundError, TurnLost):
+            logger.info("a stopped thread was deleted, or went on elsewhere")
+        except StoreUnavailable:
+            logger.warning("a stopped answer could not be stored")
         except Exception as error:
             report(error)
 

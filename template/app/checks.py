@@ -3,6 +3,8 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import re
+
 from chatkit import types as ck
 from chatkit.server import ChatKitServer
 from pydantic import TypeAdapter, ValidationError
@@ -14,10 +16,13 @@ Server = ChatKitServer[RequestContext]
 
 MAX_PAGE = 100
 _REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # as JSON writes it; a database may refuse it
 
 
 def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
     """The request in `body`. Raises ApiError 400 that says which part does not fit."""
+    if isinstance(body, bytes) and _NUL.search(body):
+        raise ApiError(400, "invalid_request", "The request has the character U+0000 in a text.")
     try:
         return _REQUEST.validate_json(body)
     except ValidationError as error:
@@ -29,7 +34,8 @@ def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
 async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> str | None:
     """Refuse what the SDK would let through, or would notice only when the stream has begun.
 
-    Why the thread takes nothing more, or None. Raises ApiError or NotFoundError for the rest.
+    Why the thread takes nothing more, or None; a turn finds out when it takes the thread's lease.
+    Raises ApiError or NotFoundError for the rest.
     """
     store = server.store
     match request:
@@ -49,17 +55,15 @@ async def check(server: Server, request: ck.ChatKitReq, context: RequestContext)
                 await store.load_item(params.thread_id, item_id, context=context)
         case ck.ThreadsCustomActionReq():
             _require(server, "action", "widget actions")
-        case ck.ThreadsSyncCustomActionReq():
+        case ck.ThreadsSyncCustomActionReq(params=params):
             _require(server, "sync_action", "synchronous widget actions")
+            return closed(await store.load_thread(params.thread_id, context=context))
         case ck.InputTranscribeReq():
             _require(server, "transcribe", "dictation")
         case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
             raise not_supported("attachments")
         case ck.AttachmentsDeleteReq():
             await store.load_attachment(request.params.attachment_id, context=context)
-    adds = ck.is_streaming_req(request) or isinstance(request, ck.ThreadsSyncCustomActionReq)
-    if adds and (thread_id := getattr(request.params, "thread_id", None)):
-        return closed(await store.load_thread(thread_id, context=context))
     return None
 
 

@@ -1,4 +1,4 @@
-"""What every store shares: ids, cursors, and saves that keep what others changed meanwhile.
+"""What every store shares: ids, cursors, leases, and saves that keep what others changed meanwhile.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -6,13 +6,17 @@ The template's file: improvements arrive through `copier update`.
 import re
 import secrets
 import time
+from abc import abstractmethod
 from contextvars import ContextVar
+from dataclasses import dataclass
 
+from chatkit.errors import CustomStreamError
 from chatkit.store import Store, StoreItemType, default_generate_id
 from chatkit.types import ThreadMetadata
 
 from ..context import RequestContext
 
+_FIELDS = set(ThreadMetadata.model_fields)
 _THREAD_ID = re.compile(r"thr_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 _last_ms = 0
@@ -32,8 +36,51 @@ def new_id(kind: StoreItemType) -> str:
     return f"{prefix}_{number:032x}"
 
 
+class TurnLost(CustomStreamError):
+    """Another turn has taken the thread's lease over: this one may not write any more."""
+
+    def __init__(self) -> None:
+        super().__init__("This conversation went on elsewhere. Reload it to see how.")
+
+
+@dataclass
+class Lease:
+    """The right of one running turn to write into its thread.
+
+    A turn that makes its thread begins without either; `save_thread` then fills them in. Every
+    write of the turn carries the generation: a newer one in the store makes it a TurnLost.
+    """
+
+    seconds: float  # until it expires, unless it is renewed
+    thread_id: str = ""
+    generation: int | None = None
+
+    def taken(self, thread_id: str, generation: int | None) -> None:
+        self.thread_id, self.generation = thread_id, generation
+
+
 class BaseStore(Store[RequestContext]):
     """What a variant inherits: `tests/test_store.py` holds it to the promises of a store."""
+
+    @abstractmethod
+    async def take_lease(
+        self, thread_id: str, seconds: float, context: RequestContext
+    ) -> tuple[ThreadMetadata, int | None]:
+        """The thread, and the generation of the lease that was taken of it.
+
+        None instead of a generation while another turn holds it, or where the thread is not
+        active. Raises NotFoundError.
+        """
+
+    @abstractmethod
+    async def renew_lease(
+        self, thread_id: str, generation: int, seconds: float, context: RequestContext
+    ) -> bool:
+        """Let the lease last for `seconds` from now; False where it is no longer this turn's."""
+
+    @abstractmethod
+    async def release_lease(self, thread_id: str, generation: int, context: RequestContext) -> None:
+        """Give the lease back, if it still is this turn's."""
 
     def generate_thread_id(self, context: RequestContext) -> str:
         return new_id("thread")
@@ -55,33 +102,48 @@ def is_thread_id(cursor: str) -> bool:
 
 # A turn loads its thread once and the SDK saves the whole of it at the end. What the request
 # has loaded is kept here, so that a save writes only what the request itself changed.
-_loaded: ContextVar[dict[str, ThreadMetadata] | None] = ContextVar("loaded", default=None)
+_loaded: ContextVar[dict[str, ThreadMetadata | str] | None] = ContextVar("loaded", default=None)
+_lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
 
 
-def begin_request() -> None:
-    """Forget what was loaded: call it once at the start of each request."""
+def begin_request(lease: Lease | None = None) -> None:
+    """Forget what was loaded: call it once at the start of each request; `lease` is a turn's."""
     _loaded.set({})
+    _lease.set(lease)
+
+
+def held_generation(thread_id: str) -> int | None:
+    """What a write to the thread has to carry; None for what is not part of a turn."""
+    lease = _lease.get()
+    return lease.generation if lease and lease.thread_id == thread_id else None
+
+
+def lease_of_new_thread() -> Lease | None:
+    """The lease of a turn that has no thread yet: the thread it makes is taken from the start."""
+    lease = _lease.get()
+    return lease if lease and not lease.thread_id else None
 
 
 def metadata_of(thread: ThreadMetadata) -> ThreadMetadata:
     """A copy of the thread's own fields (the SDK also passes threads with their items)."""
-    fields = {name: getattr(thread, name) for name in ThreadMetadata.model_fields}
-    return ThreadMetadata.model_validate(fields).model_copy(deep=True)
+    return ThreadMetadata.model_validate(thread.model_dump(include=_FIELDS))
 
 
-def remember(thread: ThreadMetadata, *, saved: bool = False) -> None:
+def remember(thread: ThreadMetadata, text: str = "", *, saved: bool = False) -> None:
     """Note what this request knows of `thread`: call it after loading and after saving.
 
+    `text` is the thread as JSON, where it is at hand: most requests that load one save none.
     The first load counts: the SDK's own copy is not newer for somebody's loading it again.
     """
     loaded = _loaded.get()
     if loaded is not None and (saved or thread.id not in loaded):
-        loaded[thread.id] = metadata_of(thread)
+        loaded[thread.id] = text or metadata_of(thread)
 
 
 def remembered(thread_id: str) -> ThreadMetadata | None:
     """What this request last knew of the thread; None when it has not met it."""
-    return (_loaded.get() or {}).get(thread_id)
+    known = (_loaded.get() or {}).get(thread_id)
+    return ThreadMetadata.model_validate_json(known) if isinstance(known, str) else known
 
 
 def merge(stored: ThreadMetadata, thread: ThreadMetadata) -> ThreadMetadata:

@@ -6,6 +6,7 @@ The template's file: improvements arrive through `copier update`.
 import os
 import re
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,17 @@ from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from ..config import Section
 from ..context import RequestContext
 from ..errors import CursorError
-from .base import BaseStore, is_thread_id, merge, metadata_of, remember, remembered
+from .base import (
+    BaseStore,
+    TurnLost,
+    held_generation,
+    is_thread_id,
+    lease_of_new_thread,
+    merge,
+    metadata_of,
+    remember,
+    remembered,
+)
 
 Row = TypeVar("Row", ThreadMetadata, ThreadItem)
 
@@ -47,6 +58,12 @@ def several_workers() -> bool:
 class _Thread:
     metadata: ThreadMetadata
     items: dict[str, ThreadItem] = field(default_factory=dict)
+    generation: int = 0
+    leased_until: float = 0.0  # on the clock of time.monotonic()
+
+    def lease(self, seconds: float) -> int:
+        self.generation, self.leased_until = self.generation + 1, time.monotonic() + seconds
+        return self.generation
 
 
 @dataclass
@@ -59,6 +76,12 @@ class _Owned:
     def thread(self, thread_id: str) -> _Thread:
         if (thread := self.threads.get(thread_id)) is None:
             raise NotFoundError(thread_id)
+        return thread
+
+    def writable(self, thread_id: str) -> _Thread:
+        thread = self.thread(thread_id)
+        if held_generation(thread_id) not in (None, thread.generation):
+            raise TurnLost
         return thread
 
 
@@ -80,13 +103,37 @@ class MemoryStore(BaseStore):
         return thread
 
     async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
-        if (known := self._owned(context).threads.get(thread.id)) is not None:
+        owned = self._owned(context)
+        if thread.id in owned.threads or remembered(thread.id) is not None:
+            known = owned.writable(thread.id)  # a thread may be deleted while a request works on it
             known.metadata = merge(known.metadata, thread)
-        elif remembered(thread.id) is not None:
-            raise NotFoundError(thread.id)  # deleted while this request worked on it
         else:
-            self._own(context).threads[thread.id] = _Thread(metadata_of(thread))
+            new = self._own(context).threads[thread.id] = _Thread(metadata_of(thread))
+            if lease := lease_of_new_thread():
+                lease.taken(thread.id, new.lease(lease.seconds))
         remember(thread, saved=True)
+
+    async def take_lease(
+        self, thread_id: str, seconds: float, context: RequestContext
+    ) -> tuple[ThreadMetadata, int | None]:
+        thread, found = (
+            self._owned(context).thread(thread_id),
+            await self.load_thread(thread_id, context),
+        )
+        is_free = found.status.type == "active" and thread.leased_until < time.monotonic()
+        return found, thread.lease(seconds) if is_free else None
+
+    async def renew_lease(
+        self, thread_id: str, generation: int, seconds: float, context: RequestContext
+    ) -> bool:
+        thread = self._owned(context).threads.get(thread_id)
+        if thread is None or thread.generation != generation:
+            return False
+        thread.leased_until = time.monotonic() + seconds
+        return True
+
+    async def release_lease(self, thread_id: str, generation: int, context: RequestContext) -> None:
+        await self.renew_lease(thread_id, generation, -1, context)
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: RequestContext
@@ -107,6 +154,8 @@ class MemoryStore(BaseStore):
         self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
     ) -> Page[ThreadItem]:
         if (thread := self._owned(context).threads.get(thread_id)) is None:
+            if after is not None:
+                raise CursorError(after)
             return Page()
         ids = list(reversed(thread.items) if order == "desc" else thread.items)
         if after not in (None, *ids):
@@ -119,7 +168,7 @@ class MemoryStore(BaseStore):
     ) -> None:
         # A dict keeps a replaced key in its old place, which is what the SDK relies on
         # when it adds a workflow that spans turns a second time.
-        self._owned(context).thread(thread_id).items[item.id] = item.model_copy(deep=True)
+        self._owned(context).writable(thread_id).items[item.id] = item.model_copy(deep=True)
 
     save_item = add_thread_item
 
@@ -131,7 +180,7 @@ class MemoryStore(BaseStore):
     async def delete_thread_item(
         self, thread_id: str, item_id: str, context: RequestContext
     ) -> None:
-        if self._owned(context).thread(thread_id).items.pop(item_id, None) is None:
+        if self._owned(context).writable(thread_id).items.pop(item_id, None) is None:
             raise NotFoundError(item_id)
 
     async def save_attachment(self, attachment: Attachment, context: RequestContext) -> None:
