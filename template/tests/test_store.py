@@ -18,7 +18,7 @@ from pydantic import AnyUrl
 from app.context import RequestContext
 from app.errors import CursorError
 from app.store import open_store
-from app.store.base import BaseStore, begin_request, new_id
+from app.store.base import BaseStore, Lease, TurnLost, begin_request, new_id
 
 from .conftest import settings
 
@@ -128,6 +128,7 @@ def test_what_goes_in_comes_out_equal() -> None:
             metadata={"a": [1, {"b": None}]},
         )
         await store.save_thread(thread, ME)
+        assert thread.model_fields_set == set(ck.ThreadMetadata.model_fields)
         assert await store.load_thread(thread.id, ME) == thread
         items = every_item(thread.id)
         for item in items:
@@ -184,10 +185,16 @@ def test_what_is_another_owners_does_not_exist(other: RequestContext) -> None:
             lambda: store.delete_thread(thread.id, other),
             lambda: store.load_attachment("f", other),
             lambda: store.delete_attachment("f", other),
+            lambda: store.take_lease(thread.id, 9, other),
         ]
         for attempt in attempts:
             with pytest.raises(NotFoundError):
                 await attempt()
+        _, generation = await store.take_lease(thread.id, 9, ME)
+        assert generation is not None
+        assert not await store.renew_lease(thread.id, generation, 9, other)
+        await store.release_lease(thread.id, generation, other)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
         assert (await store.load_thread_items(thread.id, None, 10, "asc", other)).data == []
         assert (await store.load_threads(10, None, "desc", other)).data == []
         await store.save_thread(thread.model_copy(update={"title": "theirs"}), other)
@@ -196,6 +203,89 @@ def test_what_is_another_owners_does_not_exist(other: RequestContext) -> None:
         assert (await store.load_thread(thread.id, ME)).title == "mine"
         assert await store.load_item(thread.id, "m", ME) == message(thread, id="m")
         assert await store.load_attachment("f", ME) == file
+
+    with_store(check)
+
+
+async def fill(
+    store: BaseStore, other: RequestContext
+) -> tuple[ck.ThreadMetadata, ck.ThreadMetadata]:
+    """Two threads that both owners have: the first with items of their own, the second empty."""
+    thread, empty = a_thread(), a_thread()
+    for owner, title, items in ((ME, "mine", "ab"), (other, "theirs", "x")):
+        file = ck.FileAttachment(id="f", name=title, mime_type="m")
+        await store.save_attachment(file, owner)
+        await store.save_thread(thread.model_copy(update={"title": title}), owner)
+        await store.save_thread(empty, owner)
+        for item in items:
+            await store.add_thread_item(thread.id, message(thread, id=item), owner)
+    for owner, item in ((ME, "c"), (other, "y"), (other, "z")):
+        await store.add_thread_item(thread.id, message(thread, id=item), owner)
+    return thread, empty
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_owners_whose_ids_are_the_same_read_their_own(other: RequestContext) -> None:
+    async def check(store: BaseStore) -> None:
+        thread, empty = await fill(store, other)
+        await store.add_thread_item(empty.id, message(empty, id="x"), other)
+        for owner, title, items in ((ME, "mine", "abc"), (other, "theirs", "xyz")):
+            for order, expected in (("asc", items), ("desc", items[::-1])):
+                page = await store.load_thread_items(thread.id, expected[0], 9, order, owner)
+                assert [item.id for item in page.data] == list(expected[1:])
+            assert (await store.load_thread(thread.id, owner)).title == title
+            assert (await store.load_attachment("f", owner)).name == title
+            for order, first in (("asc", thread), ("desc", empty)):
+                assert len((await store.load_threads(9, None, order, owner)).data) == 2
+                assert len((await store.load_threads(9, first.id, order, owner)).data) == 1
+        for order in ("asc", "desc"):
+            for thread_id, unknown in ((thread.id, "y"), (empty.id, "x")):
+                with pytest.raises(CursorError):
+                    await store.load_thread_items(thread_id, unknown, 9, order, ME)
+
+    with_store(check)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_owners_whose_ids_are_the_same_write_their_own(other: RequestContext) -> None:
+    async def check(store: BaseStore) -> None:
+        thread, _ = await fill(store, other)
+        begin_request()
+        mine = await store.load_thread(thread.id, ME)
+        await store.save_thread(mine.model_copy(update={"title": "renamed"}), ME)
+        await store.delete_thread_item(thread.id, "a", ME)
+        await store.delete_attachment("f", ME)
+        await store.delete_thread(thread.id, ME)
+
+        begin_request()
+        assert (await store.load_thread(thread.id, other)).title == "theirs"
+        page = await store.load_thread_items(thread.id, None, 9, "asc", other)
+        assert [item.id for item in page.data] == ["x", "y", "z"]
+        assert (await store.load_attachment("f", other)).name == "theirs"
+
+    with_store(check)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+def test_owners_whose_ids_are_the_same_have_leases_of_their_own(other: RequestContext) -> None:
+    async def check(store: BaseStore) -> None:
+        thread, _ = await fill(store, other)
+        lease = Lease(seconds=9)
+        begin_request(lease)
+        _, generation = await store.take_lease(thread.id, 9, ME)
+        assert generation is not None
+        lease.taken(thread.id, generation)
+        with pytest.raises(NotFoundError):  # not TurnLost, though theirs has another generation
+            await store.delete_thread_item(thread.id, "x", ME)
+
+        assert (await store.take_lease(thread.id, 9, other))[1] == generation
+        await store.release_lease(thread.id, generation, ME)
+        assert (await store.take_lease(thread.id, 9, other))[1] is None
+        assert (await store.take_lease(thread.id, 9, ME))[1] is not None
+        with pytest.raises(TurnLost):
+            await store.delete_thread_item(thread.id, "b", ME)
+        assert await store.renew_lease(thread.id, generation, -1, other)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
 
     with_store(check)
 
@@ -321,6 +411,146 @@ def test_a_turns_own_save_keeps_a_rename_and_brings_nothing_back() -> None:
         await store.delete_thread(thread.id, ME)
         with pytest.raises(NotFoundError):
             await store.save_thread(turn, ME)
+
+    with_store(check)
+
+
+def test_a_later_save_does_not_repeat_what_an_earlier_one_wrote() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(title="old")
+        await store.save_thread(thread, ME)
+        begin_request()
+        turn = await store.load_thread(thread.id, ME)
+        turn.title = "by the turn"
+        await store.save_thread(turn, ME)
+
+        async def rename() -> None:
+            begin_request()
+            mine = await store.load_thread(thread.id, ME)
+            await store.save_thread(mine.model_copy(update={"title": "by me"}), ME)
+
+        await asyncio.create_task(rename())
+        turn.metadata["seen"] = True
+        await store.save_thread(turn, ME)
+        begin_request()
+        assert (await store.load_thread(thread.id, ME)).title == "by me"
+
+    with_store(check)
+
+
+def test_one_turn_at_a_time_has_a_threads_lease() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(title="t")
+        await store.save_thread(thread, ME)
+        taken = await asyncio.gather(*(store.take_lease(thread.id, 9, ME) for _ in range(20)))
+        assert [found for found, _ in taken] == [thread] * 20
+        [first] = [generation for _, generation in taken if generation is not None]
+
+        assert await store.renew_lease(thread.id, first, 9, ME)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
+        await store.release_lease(thread.id, first, ME)
+        _, second = await store.take_lease(thread.id, 9, ME)
+        assert second is not None
+        assert second > first
+        await store.release_lease(thread.id, first, ME)  # it is not the first one's any more
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
+        assert not await store.renew_lease(thread.id, first, 9, ME)
+
+    with_store(check)
+
+
+def test_a_lease_that_is_not_renewed_expires() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        _, first = await store.take_lease(thread.id, 0.3, ME)
+        assert first is not None
+        await asyncio.sleep(0.2)
+        assert await store.renew_lease(thread.id, first, 0.3, ME)
+        await asyncio.sleep(0.2)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
+        await asyncio.sleep(0.2)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is not None
+        assert not await store.renew_lease(thread.id, first, 9, ME)
+
+    with_store(check)
+
+
+@pytest.mark.parametrize("status", [ck.LockedStatus(), ck.ClosedStatus()])
+def test_a_thread_that_is_not_active_has_no_lease_to_take(status: ck.ThreadStatus) -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread(status=status)
+        await store.save_thread(thread, ME)
+        assert await store.take_lease(thread.id, 9, ME) == (thread, None)
+
+    with_store(check)
+
+
+def test_a_turn_whose_lease_another_has_taken_over_writes_nothing() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="m"), ME)
+        lease = Lease(seconds=0.01)
+        begin_request(lease)
+        found, generation = await store.take_lease(thread.id, 0.01, ME)
+        lease.taken(thread.id, generation)
+        await store.save_thread(found.model_copy(update={"title": "mine"}), ME)
+        await asyncio.sleep(0.05)
+        await store.add_thread_item(thread.id, message(thread, id="late"), ME)  # nobody minds yet
+        assert (await store.take_lease(thread.id, 9, ME))[1] is not None
+
+        late = message(thread, "changed", "m")
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            lambda: store.add_thread_item(thread.id, late, ME),
+            lambda: store.add_thread_item(thread.id, message(thread), ME),
+            lambda: store.save_item(thread.id, late, ME),
+            lambda: store.delete_thread_item(thread.id, "m", ME),
+            lambda: store.save_thread(found.model_copy(update={"title": "changed"}), ME),
+        ]
+        for attempt in attempts:
+            with pytest.raises(TurnLost):
+                await attempt()
+        begin_request()
+        assert (await store.load_thread(thread.id, ME)).title == "mine"
+        page = await store.load_thread_items(thread.id, None, 10, "asc", ME)
+        assert page.data[0] == message(thread, id="m")
+        assert [item.id for item in page.data] == ["m", "late"]
+
+    with_store(check)
+
+
+def test_a_turn_holds_the_lease_of_the_thread_that_it_makes() -> None:
+    async def check(store: BaseStore) -> None:
+        thread, other, lease = a_thread(), a_thread(), Lease(seconds=9)
+        begin_request(lease)
+        await store.save_thread(thread, ME)
+        assert lease.thread_id == thread.id
+        assert lease.generation is not None
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
+        await store.save_thread(other, ME)  # only the first is the turn's
+        assert (await store.take_lease(other.id, 9, ME))[1] is not None
+        await store.add_thread_item(thread.id, message(thread), ME)
+        await store.release_lease(thread.id, lease.generation, ME)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is not None
+
+    with_store(check)
+
+
+def test_a_turn_whose_thread_was_deleted_does_not_find_it() -> None:
+    async def check(store: BaseStore) -> None:
+        thread, lease = a_thread(), Lease(seconds=9)
+        begin_request(lease)
+        await store.save_thread(thread, ME)
+        await store.delete_thread(thread.id, ME)
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            lambda: store.add_thread_item(thread.id, message(thread), ME),
+            lambda: store.delete_thread_item(thread.id, "m", ME),
+            lambda: store.save_thread(thread.model_copy(update={"title": "late"}), ME),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NotFoundError):
+                await attempt()
 
     with_store(check)
 

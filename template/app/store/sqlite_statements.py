@@ -1,0 +1,237 @@
+"""The SQL of the SQLite store. Every statement carries its owner: org and user.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Iterable
+
+NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"  # UTC in milliseconds; sorts as it reads
+_LATER = "strftime('%Y-%m-%d %H:%M:%f', 'now', :seconds || ' seconds')"
+
+_THREAD = """
+    json_object('id', id, 'created_at', created_at, 'title', title, 'status', json(status),
+                'allowed_image_domains', json(allowed_image_domains), 'metadata', json(metadata))
+"""
+
+LOAD_THREAD = f"""
+    SELECT {_THREAD} FROM threads WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+"""
+
+# A thread that is there already keeps its generation, unless the turn that saves it takes it.
+SAVE_THREAD = f"""
+    INSERT INTO threads (org_id, user_id, id, created_at, title, status, allowed_image_domains,
+                         metadata, generation, leased_until)
+    VALUES (:org, :user, :thread, :created_at, :title, :status, :allowed_image_domains,
+            :metadata, :seconds IS NOT NULL, {_LATER})
+    ON CONFLICT (org_id, user_id, id) DO UPDATE SET
+        created_at = excluded.created_at,
+        title = excluded.title,
+        status = excluded.status,
+        allowed_image_domains = excluded.allowed_image_domains,
+        metadata = excluded.metadata,
+        generation = generation + excluded.generation,
+        leased_until = coalesce(excluded.leased_until, leased_until),
+        updated_at = excluded.updated_at
+    RETURNING generation
+"""
+
+
+def update_thread(columns: Iterable[str]) -> str:
+    """Change these columns of a thread, unless another turn has taken it over."""
+    changes = "".join(f"{name} = :{name}, " for name in columns)
+    return f"""
+        UPDATE threads SET {changes} updated_at = {NOW}
+        WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+            AND generation = coalesce(:generation, generation)
+        RETURNING 1
+    """
+
+
+TAKE_LEASE = f"""
+    UPDATE threads SET generation = generation + 1, leased_until = {_LATER}
+    WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+        AND json_extract(status, '$.type') = 'active'
+        AND (leased_until IS NULL OR leased_until < {NOW})
+    RETURNING {_THREAD}, generation
+"""
+
+RENEW_LEASE = f"""
+    UPDATE threads SET leased_until = {_LATER}
+    WHERE (org_id, user_id) = (:org, :user) AND id = :thread AND generation = :generation
+    RETURNING 1
+"""
+
+RELEASE_LEASE = """
+    UPDATE threads SET leased_until = NULL
+    WHERE (org_id, user_id) = (:org, :user) AND id = :thread AND generation = :generation
+"""
+
+GENERATION = """
+    SELECT generation FROM threads WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+"""
+
+DELETE_THREAD = """
+    DELETE FROM threads WHERE (org_id, user_id) = (:org, :user) AND id = :thread RETURNING 1
+"""
+
+# The thread's row hands out the places of its items; triggers keep it up to date.
+SAVE_ITEM = """
+    INSERT INTO items (org_id, user_id, thread_id, seq, id, data)
+    SELECT org_id, user_id, id, next_seq, :item, :data FROM threads
+    WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+        AND generation = coalesce(:generation, generation)
+    ON CONFLICT (org_id, user_id, thread_id, id) DO UPDATE SET data = excluded.data
+    RETURNING 1
+"""
+
+LOAD_ITEM = """
+    SELECT data FROM items
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread AND id = :item
+"""
+
+DELETE_ITEM = """
+    DELETE FROM items
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread AND id = :item
+        AND EXISTS (
+            SELECT 1 FROM threads WHERE (org_id, user_id) = (:org, :user) AND id = :thread
+                AND generation = coalesce(:generation, generation)
+        )
+    RETURNING 1
+"""
+
+SAVE_ATTACHMENT = """
+    INSERT INTO attachments (org_id, user_id, id, data)
+    VALUES (:org, :user, :attachment, :data)
+    ON CONFLICT (org_id, user_id, id) DO UPDATE SET data = excluded.data
+"""
+
+LOAD_ATTACHMENT = """
+    SELECT data FROM attachments WHERE (org_id, user_id) = (:org, :user) AND id = :attachment
+"""
+
+DELETE_ATTACHMENT = """
+    DELETE FROM attachments WHERE (org_id, user_id) = (:org, :user) AND id = :attachment
+    RETURNING 1
+"""
+
+
+def _threads(order: str, where: str) -> str:
+    return f"""
+        SELECT {_THREAD} FROM threads WHERE (org_id, user_id) = (:org, :user) {where}
+        ORDER BY id {order} LIMIT :rows
+    """
+
+
+def _items(order: str, where: str) -> str:
+    return f"""
+        SELECT data FROM items
+        WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread {where}
+        ORDER BY seq {order} LIMIT :rows
+    """
+
+
+_CURSOR = """(
+    SELECT seq FROM items
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread AND id = :after
+)"""
+
+# By order, and whether the page follows a cursor.
+THREADS = {
+    ("asc", False): _threads("ASC", ""),
+    ("desc", False): _threads("DESC", ""),
+    ("asc", True): _threads("ASC", "AND id > :after"),
+    ("desc", True): _threads("DESC", "AND id < :after"),
+}
+ITEMS = {
+    ("asc", False): _items("ASC", ""),
+    ("desc", False): _items("DESC", ""),
+    ("asc", True): _items("ASC", f"AND seq > {_CURSOR}"),
+    ("desc", True): _items("DESC", f"AND seq < {_CURSOR}"),
+}
+
+
+# What `app/data.py` asks for; retention.py says what each gives.
+
+ORGANISATIONS = """
+    SELECT org_id FROM threads WHERE user_id = :user
+    UNION SELECT org_id FROM attachments WHERE user_id = :user ORDER BY org_id
+"""
+
+COUNT = """
+    SELECT (SELECT count(*) FROM threads WHERE (org_id, user_id) = (:org, :user)),
+        (SELECT count(*) FROM items WHERE (org_id, user_id) = (:org, :user)),
+        (SELECT count(*) FROM attachments WHERE (org_id, user_id) = (:org, :user))
+"""
+
+SIZE = "SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM attachments)"
+
+CONVERSATIONS = f"""
+    SELECT * FROM (
+        SELECT 'thread', id AS thread_id, -1 AS seq, {_THREAD} FROM threads
+        WHERE (org_id, user_id) = (:org, :user) AND id > :id
+        ORDER BY id LIMIT :rows
+    ) UNION ALL SELECT * FROM (
+        SELECT 'item', thread_id, seq, data FROM items
+        WHERE (org_id, user_id) = (:org, :user) AND (thread_id, seq) > (:id, :seq)
+        ORDER BY thread_id, seq LIMIT :rows
+    ) ORDER BY thread_id, seq LIMIT :rows
+"""
+
+ATTACHMENTS = """
+    SELECT 'attachment', id, 0, data FROM attachments
+    WHERE (org_id, user_id) = (:org, :user) AND id > :id ORDER BY id LIMIT :rows
+"""
+
+# Rows after a key: one owner's, and anybody's.
+_OWNED = "(org_id, user_id) = (:org, :user) AND id > :id"
+_ANYBODYS = "(org_id, user_id, id) > (:org, :user, :id)"
+_BEFORE = "strftime('%Y-%m-%d %H:%M:%f', 'now', -:seconds || ' seconds')"
+
+# A thread by its last change, unless a turn is running in it.
+_OLD = f"updated_at < {_BEFORE} AND (leased_until IS NULL OR leased_until < {NOW})"
+
+# An attachment by its own age, unless it is a thread's that stays.
+_UNUSED = f"""
+    created_at < {_BEFORE} AND NOT EXISTS (
+        SELECT 1 FROM threads AS kept
+        WHERE (kept.org_id, kept.user_id) = (attachments.org_id, attachments.user_id)
+            AND kept.id = json_extract(data, '$.thread_id') AND NOT ({_OLD})
+    )
+"""
+
+_ITEMS_OF_IT = """(
+    SELECT count(*) FROM items
+    WHERE (items.org_id, items.user_id) = (threads.org_id, threads.user_id)
+        AND items.thread_id = threads.id
+)"""
+
+
+def _look(table: str, after: str, taken: str, items: str) -> str:
+    return f"""
+        SELECT org_id, user_id, id, CASE WHEN {taken} THEN {items} END FROM {table}
+        WHERE {after} ORDER BY org_id, user_id, id LIMIT :rows
+    """
+
+
+def _remove(table: str, taken: str) -> str:
+    """Between two keys that LOOK has given; they are one owner's where it was about one."""
+    return f"""
+        DELETE FROM {table}
+        WHERE {_ANYBODYS} AND (org_id, user_id, id) <= (:last_org, :last_user, :last_id)
+            AND {taken}
+        RETURNING org_id, user_id, id
+    """
+
+
+LOOK = {
+    ("threads", False): _look("threads", _OWNED, "true", _ITEMS_OF_IT),
+    ("threads", True): _look("threads", _ANYBODYS, _OLD, _ITEMS_OF_IT),
+    ("attachments", False): _look("attachments", _OWNED, "true", "0"),
+    ("attachments", True): _look("attachments", _ANYBODYS, _UNUSED, "0"),
+}
+REMOVE = {
+    ("threads", False): _remove("threads", "true"),
+    ("threads", True): _remove("threads", _OLD),
+    ("attachments", False): _remove("attachments", "true"),
+    ("attachments", True): _remove("attachments", _UNUSED),
+}

@@ -1,0 +1,272 @@
+"""The SQL of the PostgreSQL store. Every statement carries its owner: org and user.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+_THREAD = """
+    json_build_object('id', id, 'created_at', created_at, 'title', title, 'status', status,
+                      'allowed_image_domains', allowed_image_domains, 'metadata', metadata)::text
+"""
+
+VERSION = "SELECT max(version_num) FROM alembic_version"
+
+LOAD_THREAD = f"""
+    SELECT {_THREAD} FROM threads WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+"""
+
+# A thread that is there already keeps its generation, unless the turn that saves it takes it.
+SAVE_THREAD = """
+    INSERT INTO threads (org_id, user_id, id, created_at, title, status, allowed_image_domains,
+                         metadata, generation, leased_until)
+    VALUES (%(org)s, %(user)s, %(thread)s, %(created_at)s, %(title)s, %(status)s,
+            %(allowed_image_domains)s, %(metadata)s, %(lease)s,
+            clock_timestamp() + make_interval(secs => %(seconds)s))
+    ON CONFLICT (org_id, user_id, id) DO UPDATE SET
+        created_at = excluded.created_at,
+        title = excluded.title,
+        status = excluded.status,
+        allowed_image_domains = excluded.allowed_image_domains,
+        metadata = excluded.metadata,
+        generation = threads.generation + excluded.generation,
+        leased_until = coalesce(excluded.leased_until, threads.leased_until),
+        updated_at = now()
+    RETURNING generation
+"""
+
+# Of a write: whether it took place, and the generation that the thread is at, if there is one.
+_OUTCOME = """
+    SELECT EXISTS (SELECT FROM written), (
+        SELECT generation FROM threads
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+    )
+"""
+
+UPDATE_THREAD = f"""
+    WITH written AS (
+        UPDATE threads SET
+            created_at = coalesce(%(created_at)s, created_at),
+            title = CASE WHEN %(retitled)s THEN %(title)s ELSE title END,
+            status = coalesce(%(status)s, status),
+            allowed_image_domains = coalesce(%(allowed_image_domains)s, allowed_image_domains),
+            metadata = coalesce(%(metadata)s, metadata),
+            updated_at = now()
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+            AND generation = coalesce(%(generation)s, generation)
+        RETURNING 1
+    ) {_OUTCOME}
+"""
+
+TAKE_LEASE = f"""
+    WITH taken AS (
+        UPDATE threads SET
+            generation = generation + 1,
+            leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+            AND status ->> 'type' = 'active'
+            AND (leased_until IS NULL OR leased_until < clock_timestamp())
+        RETURNING generation
+    )
+    SELECT {_THREAD}, (SELECT generation FROM taken) FROM threads
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+"""
+
+RENEW_LEASE = """
+    UPDATE threads SET leased_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+        AND generation = %(generation)s
+    RETURNING 1
+"""
+
+RELEASE_LEASE = """
+    UPDATE threads SET leased_until = NULL
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+        AND generation = %(generation)s
+    RETURNING 1
+"""
+
+DELETE_THREAD = """
+    DELETE FROM threads WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+    RETURNING 1
+"""
+
+# The thread's row hands out the places of its items, and makes its writers take turns.
+SAVE_ITEM = f"""
+    WITH thread AS (
+        UPDATE threads SET next_seq = next_seq + 1, updated_at = now()
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+            AND generation = coalesce(%(generation)s, generation)
+        RETURNING next_seq
+    ), written AS (
+        INSERT INTO items (org_id, user_id, thread_id, id, seq, data)
+        SELECT %(org)s, %(user)s, %(thread)s, %(item)s, next_seq, %(data)s FROM thread
+        ON CONFLICT (org_id, user_id, thread_id, id) DO UPDATE SET data = excluded.data
+        RETURNING 1
+    ) {_OUTCOME}
+"""
+
+LOAD_ITEM = """
+    SELECT data::text FROM items
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s AND id = %(item)s
+"""
+
+DELETE_ITEM = f"""
+    WITH thread AS (
+        UPDATE threads SET updated_at = now()
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
+            AND generation = coalesce(%(generation)s, generation)
+        RETURNING 1
+    ), written AS (
+        DELETE FROM items USING thread
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s
+            AND id = %(item)s
+        RETURNING 1
+    ) {_OUTCOME}
+"""
+
+SAVE_ATTACHMENT = """
+    INSERT INTO attachments (org_id, user_id, id, data)
+    VALUES (%(org)s, %(user)s, %(attachment)s, %(data)s)
+    ON CONFLICT (org_id, user_id, id) DO UPDATE SET data = excluded.data
+    RETURNING 1
+"""
+
+LOAD_ATTACHMENT = """
+    SELECT data::text FROM attachments
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(attachment)s
+"""
+
+DELETE_ATTACHMENT = """
+    DELETE FROM attachments
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(attachment)s
+    RETURNING 1
+"""
+
+
+def _threads(order: str, where: str) -> str:
+    return f"""
+        SELECT {_THREAD} FROM threads WHERE (org_id, user_id) = (%(org)s, %(user)s) {where}
+        ORDER BY id {order} LIMIT %(rows)s
+    """
+
+
+def _items(order: str, where: str) -> str:
+    return f"""
+        SELECT data::text FROM items
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s {where}
+        ORDER BY seq {order} LIMIT %(rows)s
+    """
+
+
+def _items_after(order: str, beyond: str) -> str:
+    """No row says that the cursor is unknown; one row without a text, that nothing follows it."""
+    return f"""
+        SELECT following.data FROM (
+            SELECT seq FROM items
+            WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s
+                AND id = %(after)s
+        ) AS cursor
+        LEFT JOIN LATERAL ({_items(order, f"AND seq {beyond} cursor.seq")}) AS following ON true
+    """
+
+
+# By order, and whether the page follows a cursor.
+THREADS = {
+    ("asc", False): _threads("ASC", ""),
+    ("desc", False): _threads("DESC", ""),
+    ("asc", True): _threads("ASC", "AND id > %(after)s"),
+    ("desc", True): _threads("DESC", "AND id < %(after)s"),
+}
+ITEMS = {
+    ("asc", False): _items("ASC", ""),
+    ("desc", False): _items("DESC", ""),
+    ("asc", True): _items_after("ASC", ">"),
+    ("desc", True): _items_after("DESC", "<"),
+}
+
+
+# What `app/data.py` asks for; retention.py says what each gives.
+
+ORGANISATIONS = """
+    SELECT org_id FROM threads WHERE user_id = %(user)s
+    UNION SELECT org_id FROM attachments WHERE user_id = %(user)s ORDER BY org_id
+"""
+
+COUNT = """
+    SELECT (SELECT count(*) FROM threads WHERE (org_id, user_id) = (%(org)s, %(user)s)),
+        (SELECT count(*) FROM items WHERE (org_id, user_id) = (%(org)s, %(user)s)),
+        (SELECT count(*) FROM attachments WHERE (org_id, user_id) = (%(org)s, %(user)s))
+"""
+
+SIZE = "SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM attachments)"
+
+CONVERSATIONS = f"""
+    (
+        SELECT 'thread', id AS thread_id, -1 AS seq, {_THREAD} FROM threads
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id > %(id)s
+        ORDER BY id LIMIT %(rows)s
+    ) UNION ALL (
+        SELECT 'item', thread_id, seq, data::text FROM items
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND (thread_id, seq) > (%(id)s, %(seq)s)
+        ORDER BY thread_id, seq LIMIT %(rows)s
+    ) ORDER BY thread_id, seq LIMIT %(rows)s
+"""
+
+ATTACHMENTS = """
+    SELECT 'attachment', id, 0, data::text FROM attachments
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id > %(id)s ORDER BY id LIMIT %(rows)s
+"""
+
+# Rows after a key: one owner's, and anybody's.
+_OWNED = "(org_id, user_id) = (%(org)s, %(user)s) AND id > %(id)s"
+_ANYBODYS = "(org_id, user_id, id) > (%(org)s, %(user)s, %(id)s)"
+_BEFORE = "now() - make_interval(secs => %(seconds)s)"
+
+# A thread by its last change, unless a turn is running in it.
+_OLD = f"updated_at < {_BEFORE} AND (leased_until IS NULL OR leased_until < clock_timestamp())"
+
+# An attachment by its own age, unless it is a thread's that stays. The thread is found in the text
+# because PostgreSQL reads no field of a json in which U+0000 occurs anywhere.
+_UNUSED = f"""
+    created_at < {_BEFORE} AND NOT EXISTS (
+        SELECT FROM threads AS kept
+        WHERE (kept.org_id, kept.user_id) = (attachments.org_id, attachments.user_id)
+            AND kept.id = substring(data::text FROM '"thread_id":"([^"]+)"') AND NOT ({_OLD})
+    )
+"""
+
+_ITEMS_OF_IT = """(
+    SELECT count(*) FROM items
+    WHERE (items.org_id, items.user_id) = (threads.org_id, threads.user_id)
+        AND items.thread_id = threads.id
+)"""
+
+
+def _look(table: str, after: str, taken: str, items: str) -> str:
+    return f"""
+        SELECT org_id, user_id, id, CASE WHEN {taken} THEN {items} END FROM {table}
+        WHERE {after} ORDER BY org_id, user_id, id LIMIT %(rows)s
+    """
+
+
+def _remove(table: str, taken: str) -> str:
+    """Between two keys that LOOK has given; they are one owner's where it was about one."""
+    return f"""
+        DELETE FROM {table}
+        WHERE {_ANYBODYS} AND (org_id, user_id, id) <= (%(last_org)s, %(last_user)s, %(last_id)s)
+            AND {taken}
+        RETURNING org_id, user_id, id
+    """
+
+
+LOOK = {
+    ("threads", False): _look("threads", _OWNED, "true", _ITEMS_OF_IT),
+    ("threads", True): _look("threads", _ANYBODYS, _OLD, _ITEMS_OF_IT),
+    ("attachments", False): _look("attachments", _OWNED, "true", "0"),
+    ("attachments", True): _look("attachments", _ANYBODYS, _UNUSED, "0"),
+}
+REMOVE = {
+    ("threads", False): _remove("threads", "true"),
+    ("threads", True): _remove("threads", _OLD),
+    ("attachments", False): _remove("attachments", "true"),
+    ("attachments", True): _remove("attachments", _UNUSED),
+}

@@ -1,0 +1,62 @@
+"""Empty stores in PostgreSQL: a schema of its own each.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.store.schema import migrate
+
+from ..database import schema
+
+# What else production asks for.
+LIVE: dict[str, Any] = {}
+
+
+def fresh(partitions: int = 0) -> dict[str, Any]:
+    """Settings of a store that nobody has used, its tables in that many parts by owner."""
+    conninfo = schema()
+    migrate(conninfo)
+    if partitions:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            _spread(connection, partitions)
+    return {"database_url": conninfo}
+
+
+def _spread(connection: psycopg.Connection, partitions: int) -> None:
+    """Make the tables once more, as a database of many owners would have them."""
+    connection.execute("DROP TABLE items, threads, attachments")
+    for statement in import_module("migrations.versions.0001_conversations").UP:
+        by_owner = " PARTITION BY HASH (org_id, user_id)" * ("CREATE TABLE" in statement)
+        connection.execute(f"{statement}{by_owner}".encode())
+    for table in ("threads", "items", "attachments"):
+        for number in range(partitions):
+            values = f"FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"
+            part = f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}"
+            connection.execute(part.encode())
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    """What the server is asked meanwhile: a text for each round trip, BEGIN and COMMIT included."""
+    sent: list[str] = []
+    execute, command = psycopg.AsyncCursor.execute, psycopg.AsyncConnection._exec_command
+
+    async def executed(self: Any, query: Any, *args: Any, **named: Any) -> Any:
+        sent.append(str(query))
+        return await execute(self, query, *args, **named)
+
+    def commanded(self: Any, query: Any, *args: Any) -> Any:
+        sent.append(str(query))
+        return command(self, query, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psycopg.AsyncCursor, "execute", executed)
+        patch.setattr(psycopg.AsyncConnection, "_exec_command", commanded)
+        yield sent

@@ -1,0 +1,306 @@
+"""What is PostgreSQL's own: migrations, lost connections, and texts that it would refuse.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from chatkit import types as ck
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app.config import stop_on_problems
+from app.errors import StoreUnavailable
+from app.store.postgres import PostgresStore, open_store
+from app.store.schema import HEAD, migrate
+
+from . import test_store
+from .chat import user_input
+from .conftest import serve, settings
+from .people import LIVE
+from .stores.postgres import fresh
+from .test_store import ME, a_thread, message
+
+
+def opened(conninfo: str, **values: Any) -> AbstractAsyncContextManager[PostgresStore]:
+    given: Any = settings(database_url=conninfo, **values)
+    return open_store(given)
+
+
+def run(check: Callable[[PostgresStore, str], Any], **values: Any) -> None:
+    async def with_store() -> None:
+        conninfo = fresh()["database_url"]
+        async with opened(conninfo, **values) as store:
+            await check(store, conninfo)
+
+    asyncio.run(asyncio.wait_for(with_store(), 30))
+
+
+def test_production_needs_the_address_of_a_database() -> None:
+    with pytest.raises(SystemExit, match=r"DATABASE_URL is not set: .*postgresql://user"):
+        stop_on_problems(settings(app_env="production", database_url=None))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://user:pa%ss@host/x", "postgresql://h:port/x", "nonsense"]
+)
+def test_an_address_that_cannot_be_read_stops_the_start_and_is_not_repeated(url: str) -> None:
+    with pytest.raises(SystemExit, match="DATABASE_URL cannot be read") as stop:
+        stop_on_problems(settings(database_url=url))
+    assert url not in str(stop.value)
+
+
+def test_the_address_may_be_written_as_sqlalchemy_wants_it() -> None:
+    given: Any = settings(database_url="postgresql+psycopg://me:secret@db.example:6432/chat")
+    stop_on_problems(given)
+    parts = {"user": "me", "password": "secret", "host": "db.example", "port": "6432"}
+    assert conninfo_to_dict(given.conninfo) == parts | {"dbname": "chat"}
+
+
+def test_texts_keep_every_character() -> None:
+    async def check(store: PostgresStore, _: str) -> None:
+        thread = a_thread(title="a\0b", metadata={"n": [10**30, 1e308, 0.1, "\0"]})
+        await store.save_thread(thread, ME)
+        assert (await store.load_thread(thread.id, ME)).title == "ab"
+        assert (await store.load_thread(thread.id, ME)).metadata == thread.metadata
+        item = message(thread, "nul \0, quote ', \\u0000 and \U0001f600")
+        await store.add_thread_item(thread.id, item, ME)
+        assert await store.load_item(thread.id, item.id, ME) == item
+
+    run(check)
+
+
+def test_a_database_out_of_reach_is_503_and_told_by_ready(errors: Callable[[], list[str]]) -> None:
+    nowhere = "postgresql://me:a-secret@127.0.0.1:1/chat"
+    with serve(database_url=nowhere, database_connect_timeout=0.5) as server:
+        person = server.person()
+        for response in (
+            person.post("threads.list"),
+            person.post("threads.create", input=user_input()),
+        ):
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+        response = person.http.get("/ready")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")
+    assert "a-secret" not in str(errors())
+    assert "Traceback" not in str(errors())
+
+
+def test_production_leaves_the_schema_alone_and_ready_says_that_it_is_behind() -> None:
+    given: Any = settings()
+    migrate(given.conninfo, "base")
+    live: dict[str, Any] = {"app_env": "production", "model": "offline"} | LIVE
+    live["database_url"] = given.conninfo
+    with serve(**live) as server:
+        person = server.person()
+        response = person.http.get("/ready")
+        assert response.status_code == 503
+        assert "uv run alembic upgrade head" in response.text
+        assert person.post("threads.list").status_code == 503
+
+        migrate(given.conninfo)
+        assert person.http.get("/ready").status_code == 200
+        assert person.post("threads.list").status_code == 200
+
+
+def test_migrations_go_down_and_up_again_with_data_in_the_tables() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        for _ in range(2):
+            thread = a_thread()
+            await store.save_thread(thread, ME)
+            await store.add_thread_item(thread.id, message(thread), ME)
+            await store.save_attachment(ck.FileAttachment(id="f", name="n", mime_type="m"), ME)
+            assert await store.ready() is None
+            await asyncio.to_thread(migrate, conninfo, "base")
+            assert "alembic upgrade head" in (await store.ready() or "")
+            with pytest.raises(StoreUnavailable):
+                await store.load_thread(thread.id, ME)
+            await asyncio.to_thread(migrate, conninfo)
+            assert (await store.load_threads(9, None, "desc", ME)).data == []
+
+    run(check)
+
+
+def test_servers_that_start_at_once_apply_the_schema_once() -> None:
+    given: Any = settings()
+    conninfo = given.conninfo
+    migrate(conninfo, "base")
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    folder = Path(__file__).parent.parent
+    environment = os.environ | {"DATABASE_URL": conninfo}
+    started = [subprocess.Popen(command, cwd=folder, env=environment) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    with psycopg.connect(conninfo) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+
+
+def test_what_rested_in_the_pool_while_the_database_was_away_is_not_handed_out() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+        cut_connections(conninfo)
+        assert (await store.load_thread(thread.id, ME)).id == thread.id
+        await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+
+    run(check)
+
+
+def test_writers_whose_connections_are_cut_lose_nothing_that_was_acknowledged() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        acknowledged: list[str] = []
+
+        async def write() -> None:
+            for _ in range(30):
+                item = message(thread, "x" * 10_000)
+                with contextlib.suppress(StoreUnavailable):
+                    await store.add_thread_item(thread.id, item, ME)
+                    acknowledged.append(item.id)
+
+        writers = asyncio.gather(*(write() for _ in range(5)))
+        while not writers.done():
+            await asyncio.to_thread(cut_connections, conninfo)
+            await asyncio.sleep(0.02)
+        await writers
+        found: list[str] = []
+        after, more = None, True
+        while more:
+            page = await store.load_thread_items(thread.id, after, 100, "asc", ME)
+            found += [item.id for item in page.data]
+            after, more = page.after, page.has_more
+        assert len(found) == len(set(found))
+        assert set(acknowledged) <= set(found)
+        assert len(acknowledged) > 10
+
+    run(check)
+
+
+def test_a_connection_lost_inside_a_write_leaves_no_half_of_an_item() -> None:
+    async def check(_: PostgresStore, conninfo: str) -> None:
+        async with through_a_proxy(conninfo) as (proxied, limit), opened(proxied) as store:
+            thread = a_thread()
+            await store.save_thread(thread, ME)
+            limit.append(100_000)
+            item = message(thread, "x" * 1_000_000)
+            with pytest.raises(StoreUnavailable):
+                await store.add_thread_item(thread.id, item, ME)
+            limit.clear()
+            assert (await store.load_thread_items(thread.id, None, 9, "asc", ME)).data == []
+            await store.add_thread_item(thread.id, item, ME)
+            assert await store.load_item(thread.id, item.id, ME) == item
+
+    run(check)
+
+
+def test_a_statement_that_takes_too_long_is_given_up_and_its_connection_works_on() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        async with await psycopg.AsyncConnection.connect(conninfo) as other:
+            await other.execute("SELECT FROM threads FOR UPDATE")
+            with pytest.raises(StoreUnavailable):
+                await store.add_thread_item(thread.id, message(thread), ME)
+            assert (await store.load_thread(thread.id, ME)).id == thread.id
+            await other.rollback()
+        await store.add_thread_item(thread.id, message(thread), ME)
+        assert len((await store.load_thread_items(thread.id, None, 9, "asc", ME)).data) == 1
+
+    run(check, database_statement_timeout=0.3, database_pool_size=1)
+
+
+def test_prepared_statements_can_be_switched_on() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        for _ in range(10):
+            await store.load_thread(thread.id, ME)
+        async with store.pool.connection() as connection:
+            rows = await (await connection.execute("SELECT FROM pg_prepared_statements")).fetchall()
+            assert bool(rows) == prepare
+
+    for prepare in (True, False):
+        run(check, database_prepare=prepare, database_pool_size=1)
+
+
+def contract() -> Iterator[Any]:
+    """Each test of the store's promises, with each set of its parameters."""
+    for name, test in vars(test_store).items():
+        if name.startswith("test_"):
+            marks = getattr(test, "pytestmark", [])
+            for values in marks[0].args[1] if marks else [()]:
+                given = values if isinstance(values, tuple) else (values,)
+                yield pytest.param(test, given, id=name)
+
+
+@pytest.mark.parametrize(("test", "given"), list(contract()))
+def test_the_promises_hold_where_the_tables_are_spread_by_owner(
+    monkeypatch: pytest.MonkeyPatch, test: Callable[..., None], given: tuple[Any, ...]
+) -> None:
+    made: list[str] = []
+
+    def spread() -> dict[str, Any]:
+        values = fresh(partitions=8)
+        made.append(values["database_url"])
+        return values
+
+    monkeypatch.setattr("tests.conftest.fresh", spread)
+    test(*given)
+    for conninfo in made:
+        with psycopg.connect(conninfo) as connection:
+            query = "SELECT count(*) FROM pg_partition_tree('threads') WHERE isleaf"
+            assert connection.execute(query).fetchone() == (8,)
+
+
+def cut_connections(conninfo: str) -> None:
+    """End every other connection that uses the test's schema, as a restart of the server does."""
+    options = conninfo_to_dict(conninfo)["options"]
+    plain = make_conninfo(conninfo, options=f"{options} -c application_name=cutter")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = current_setting('search_path')"
+        )
+
+
+@asynccontextmanager
+async def through_a_proxy(conninfo: str) -> AsyncIterator[tuple[str, list[int]]]:
+    """The database behind a proxy that breaks a connection which has sent more than the limit."""
+    limit: list[int] = []
+    parts = conninfo_to_dict(conninfo)
+    host, port = str(parts["host"]), parts.get("port") or 5432
+
+    async def pass_on(
+        source: asyncio.StreamReader, to: asyncio.StreamWriter, limited: bool
+    ) -> None:
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := await source.read(16_384):
+                sent += len(chunk)
+                if limited and limit and sent > limit[0]:
+                    break
+                to.write(chunk)
+                await to.drain()
+        to.close()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if host.startswith("/"):
+            theirs = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        else:
+            theirs = await asyncio.open_connection(host, port)
+        await asyncio.gather(pass_on(reader, theirs[1], True), pass_on(theirs[0], writer, False))
+        writer.close()
+
+    proxy = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    name, number = proxy.sockets[0].getsockname()
+    yield make_conninfo(conninfo, host=name, port=number), limit
+    proxy.close()
