@@ -12,6 +12,7 @@ from app.config import stop_on_problems
 
 from .chat import Person, request
 from .conftest import RunningServer, serve, settings
+from .stores import LIVE
 
 FRONT_END = "https://www.example.com"
 
@@ -66,7 +67,7 @@ def test_the_secret_is_what_makes_a_cookie_valid_across_restarts() -> None:
 
 
 def test_production_needs_the_secret_and_sends_cookies_over_https_only() -> None:
-    live: Any = {"app_env": "production", "model": "offline", "allow_memory_store": True}
+    live: Any = {"app_env": "production", "model": "offline"} | LIVE
     with pytest.raises(SystemExit, match="VISITOR_SECRET is not set"):
         stop_on_problems(settings(**live))
     with serve(**live, visitor_secret="a-secret-of-some-length") as server:

@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+from .anonymous import USES_COOKIES, authenticate, open_auth
 from .anonymous import AnonymousSettings as AuthSettings
-from .anonymous import authenticate
 
-__all__ = ["AuthSettings", "authenticate"]
+__all__ = ["USES_COOKIES", "AuthSettings", "authenticate", "open_auth"]

@@ -5,6 +5,8 @@ The template's file: improvements arrive through `copier update`.
 
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from itsdangerous import Signer
@@ -15,6 +17,7 @@ from starlette.responses import Response
 from ..config import AppSettings
 from ..context import RequestContext
 
+USES_COOKIES = True  # so a page on another origin has to send credentials
 MAX_AGE = 400 * 24 * 3600  # seconds; browsers keep no cookie for longer
 
 
@@ -32,6 +35,20 @@ class AnonymousSettings(AppSettings):
         told = "VISITOR_SECRET is not set: after a restart every visitor is a new one. "
         told += "`python3 hooks/post_gen.py` writes one to .env."
         return [told] * ("visitor_secret" not in self.model_fields_set)
+
+
+class Anonymous:
+    """What the application keeps open to know people by: nothing, a cookie says it all."""
+
+    async def ready(self) -> str | None:
+        """Why nobody can be known now, or None when people can."""
+        return None
+
+
+@asynccontextmanager
+async def open_auth(settings: AnonymousSettings) -> AsyncIterator[Anonymous]:
+    """What `authenticate` needs, for the life of the application, as `app.state.auth`."""
+    yield Anonymous()
 
 
 async def authenticate(request: Request) -> RequestContext:

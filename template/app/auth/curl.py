@@ -1,0 +1,29 @@
+"""A message to this server as a line for the shell, for development only.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import json
+import shlex
+from typing import TypeVar
+
+from ..config import Section, load
+
+INPUT = {"content": [{"type": "input_text", "text": "Hello"}], "attachments": []}
+BODY = {"type": "threads.create", "params": {"input": INPUT | {"inference_options": {}}}}
+
+Settings = TypeVar("Settings", bound=Section)
+
+
+def development(kind: type[Settings]) -> Settings:
+    """The settings. Raises SystemExit in production, where nobody is to be made up."""
+    settings = load(kind)
+    if settings.is_production:
+        raise SystemExit("APP_ENV is production: this is for development only.")
+    return settings
+
+
+def curl(*options: str) -> str:
+    """A `curl` that begins a thread; `options` say who does."""
+    fixed = ("-H", "content-type: application/json", "-d", json.dumps(BODY))
+    return shlex.join(("curl", "-N", "http://127.0.0.1:8000/chatkit", *options, *fixed))

@@ -1,0 +1,181 @@
+"""Keys that check tokens: one of one's own, or those that an identity provider publishes.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from jwt import InvalidTokenError, PyJWK, PyJWTError, register_algorithm
+from jwt.algorithms import OKPAlgorithm, get_default_algorithms
+
+from ..context import RequestContext
+from ..errors import ApiError, logger
+
+COOL_DOWN = 10.0  # seconds after a fetch, good or bad, in which there is no other
+REFRESH = 300.0  # seconds between fetches: a withdrawn key counts hardly longer
+TIME_LIMIT, SIZE_LIMIT = 5.0, 200_000  # seconds and bytes of one fetch
+REMEMBERED = 1000  # tokens of a key
+
+EDDSA = ("EdDSA", "Ed25519")  # names of one algorithm: RFC 8037 and RFC 9864
+PUBLIC = (*EDDSA, "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
+SHARED = ("HS256", "HS384", "HS512")
+ALGORITHMS = get_default_algorithms() | {"Ed25519": OKPAlgorithm()}
+with suppress(ValueError):  # known already
+    register_algorithm("Ed25519", ALGORITHMS["Ed25519"])
+
+
+class UnknownKeyError(InvalidTokenError):
+    """The token names a key that is not there, or none where there are several."""
+
+
+class KeysError(Exception):
+    """What came from the provider is no set of keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and the algorithms for which it counts, whatever a token asks for (RFC 8725, 3.1)."""
+
+    value: Any
+    algorithms: list[str]
+    # By the hash of a token that held: whose it is and when it expires. Gone with the key.
+    seen: dict[bytes, tuple[RequestContext, int]] = field(default_factory=dict)
+
+    async def ready(self) -> str | None:
+        """Why nobody can be known now: nothing, the key is here."""
+        return None
+
+    async def find(self, kid: str | None) -> "Key":
+        """The only key is that of every token."""
+        return self
+
+    def remember(self, token: bytes, context: RequestContext, expires: int) -> None:
+        if len(self.seen) >= REMEMBERED:
+            self.seen.clear()
+        self.seen[token] = context, expires
+
+
+def key_for(value: Any, allowed: Iterable[str]) -> Key:
+    """The key with those of the allowed algorithms for which it is fit and long enough.
+
+    Raises ValueError when there are none.
+    """
+    fit = []
+    for name in allowed:
+        with suppress(PyJWTError, TypeError, ValueError):
+            if not ALGORITHMS[name].check_key_length(ALGORITHMS[name].prepare_key(value)):
+                fit.append(name)
+    if not fit:
+        raise ValueError("no algorithm fits this key")
+    return Key(value, fit)
+
+
+def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
+    """The usable public keys of a JWKS (RFC 7517) with their `kid`; others are left out.
+
+    Raises KeysError when there are none, and errors of many kinds for another text.
+    """
+    keys = []
+    for data in json.loads(body)["keys"]:
+        algorithm = data.pop("alg", None)
+        named = EDDSA if algorithm in EDDSA else (algorithm,) if algorithm else allowed
+        if data.get("use", "sig") == "sig":
+            with suppress(PyJWTError, ValueError):
+                fit = [name for name in allowed if name in named]
+                keys.append((data.get("kid"), key_for(PyJWK(data).key, fit)))
+    if not keys:
+        raise KeysError("no usable key")
+    return keys
+
+
+class KeySet:
+    """The keys at `url`: one fetch at a time, none in the cool-down, old keys kept if it fails."""
+
+    def __init__(self, url: str, allowed: Iterable[str], client: httpx.AsyncClient) -> None:
+        self._url, self._allowed, self._client = url, tuple(allowed), client
+        self._keys: list[tuple[Any, Key]] = []
+        self._fetch: asyncio.Task[bool] | None = None
+        self._rested = 0.0  # when the cool-down is over, on the loop's clock
+        self._loop = asyncio.create_task(self._keep_fresh())
+
+    async def ready(self) -> str | None:
+        """Why nobody can be known now: only that no key was ever loaded."""
+        return None if self._keys else "The identity provider's keys could not be loaded yet."
+
+    async def find(self, kid: str | None) -> Key:
+        """The one key that a token's header names; without a `kid`, the only one.
+
+        Raises UnknownKeyError, and ApiError 503 when no key was ever loaded.
+        """
+        for refresh in (True, False):
+            found = [key for name, key in self._keys if kid in (None, name)]
+            if refresh and not found:
+                await self.refresh()
+        if not self._keys:
+            text = "Tokens cannot be checked right now. Please try again."
+            raise ApiError(503, "unavailable", text, retry_after=str(round(COOL_DOWN)))
+        if len(found) != 1:
+            raise UnknownKeyError
+        return found[0]
+
+    async def refresh(self) -> bool:
+        """Whether a fetch went well: a new one, the one that runs or, in the cool-down, the last.
+
+        A task of its own: whoever waits may go away without ending it.
+        """
+        rested = asyncio.get_running_loop().time() >= self._rested
+        if self._fetch is None or (self._fetch.done() and rested):
+            self._fetch = asyncio.create_task(self._update())
+        return await asyncio.shield(self._fetch)
+
+    async def _update(self) -> bool:
+        try:
+            async with asyncio.timeout(TIME_LIMIT):
+                self._keys = read_keys(await self._download(), self._allowed)
+        except Exception as error:  # whatever it is, the keys that are known stay
+            told = error if isinstance(error, KeysError) else type(error).__name__
+            logger.warning("JWT_JWKS_URL gave no keys: %s", told)
+            return False
+        finally:
+            self._rested = asyncio.get_running_loop().time() + COOL_DOWN
+        return True
+
+    async def _download(self) -> bytes:
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        body = b""
+        async with self._client.stream("GET", self._url, headers=headers) as response:
+            if response.status_code != 200:
+                raise KeysError(f"status {response.status_code}")
+            async for part in response.aiter_raw():  # as it is: packed data could grow
+                body += part
+                if len(body) > SIZE_LIMIT:
+                    raise KeysError(f"over {SIZE_LIMIT} bytes")
+        return body
+
+    async def _keep_fresh(self) -> None:
+        while await asyncio.sleep(REFRESH if await self.refresh() else COOL_DOWN, True):
+            pass
+
+    async def close(self) -> None:
+        """End the fetches, one that runs too."""
+        tasks = {task for task in (self._loop, self._fetch) if task}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def open_keys(url: str, allowed: Iterable[str]) -> AsyncIterator[KeySet]:
+    """The keys at `url`, fetched anew now and then until the context ends."""
+    async with httpx.AsyncClient(follow_redirects=False, timeout=TIME_LIMIT) as client:
+        keys = KeySet(url, allowed, client)
+        try:
+            yield keys
+        finally:
+            await keys.close()

@@ -1,0 +1,48 @@
+"""How to send a message as somebody who is signed in, while there is no application next door.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import base64
+import hmac
+import secrets
+import sys
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from ..store.embedded import embedded_server
+from .curl import curl, development
+from .session import SessionSettings
+from .sessions import names_of
+
+# As Better Auth makes it, with the column of its organization plugin.
+TABLE = sql.SQL("""CREATE TABLE IF NOT EXISTS {table} ("id" text PRIMARY KEY,
+    {expires} timestamptz NOT NULL, {token} text NOT NULL UNIQUE, {user} text NOT NULL,
+    "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(),
+    "ipAddress" text, "userAgent" text, "activeOrganizationId" text)""")
+ROW = sql.SQL("""INSERT INTO {table} ("id", {expires}, {token}, {user})
+    VALUES (gen_random_uuid(), now() + interval '7 days', %s, %s)""")
+
+
+def make_table(conninfo: str, settings: SessionSettings) -> None:
+    """Make the table of sessions where it is missing; several processes may do so at once."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('sessions'))")
+        connection.execute(TABLE.format(**names_of(settings)))
+
+
+def main() -> None:
+    """Print a `curl` with the session of `dev`, or of the user whom the command names."""
+    settings, token = development(SessionSettings), secrets.token_hex(16)
+    if not settings.is_embedded:
+        raise SystemExit("Sessions are your application's: sign in there, and take its cookie.")
+    with embedded_server("") as conninfo:
+        make_table(conninfo, settings)
+        with psycopg.connect(conninfo) as connection:
+            row = [token, [*sys.argv[1:], "dev"][0]]
+            connection.execute(ROW.format(**names_of(settings)), row)
+    signature = base64.b64encode(hmac.digest(settings.secret, token.encode(), "sha256")).decode()
+    cookie = f"{settings.session_cookie}={quote(f'{token}.{signature}', safe='')}"
+    print(curl("-H", f"cookie: {cookie}", "-H", "origin: http://127.0.0.1:8000"))

@@ -1,0 +1,14 @@
+"""People for the tests, as this project tells them apart.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Callable
+
+from . import anonymous as style
+from .anonymous import LIVE, SETTINGS, newcomer
+
+# Headers by which the server takes someone for nobody; absent where whoever comes is somebody.
+nobody: Callable[[], dict[str, str]] | None = getattr(style, "nobody", None)
+
+__all__ = ["LIVE", "SETTINGS", "newcomer", "nobody"]
