@@ -42,8 +42,15 @@ class Connection:
         """The processor seconds that the server has used so far."""
         return float((await self._ask(b"GET /cpu", b"")).body)
 
+    async def introduce(self) -> None:
+        """From here on, every connection to the server is by one person whom it knows."""
+        headers = json.loads((await self._ask(b"GET /newcomer", b"")).body)
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        self.server.identity = "".join(lines).encode()
+
     async def _ask(self, line: bytes, body: bytes) -> Answer:
         cookie = b"cookie: %b\r\n" % self.server.cookie if self.server.cookie else b""
+        cookie += self.server.identity
         self.writer.write(
             b"%b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n%b"
             b"content-length: %d\r\n\r\n%b" % (line, cookie, len(body), body)
@@ -92,10 +99,11 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     cookie: bytes = b""
+    identity: bytes = b""  # lines of headers
     threads: list[str] = field(default_factory=list)
 
     @classmethod
-    def start(cls, name: str, project: Path, script: Path) -> "Server":
+    def start(cls, name: str, project: Path, script: Path, log_level: str = "ERROR") -> "Server":
         """Start it with an environment of its own, so that this machine's says nothing."""
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
             listener.set_inheritable(True)
@@ -105,9 +113,11 @@ class Server:
                 env={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(project),
-                    "LOG_LEVEL": "ERROR",
+                    "LOG_LEVEL": log_level,
+                    "RATE_LIMIT": "999999999/second",  # it counts, and never refuses
                     "OPENAI_API_KEY": "not-used",
                 },
+                stderr=None if log_level == "ERROR" else subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
             )
             return cls(name, process, listener.getsockname()[1])

@@ -62,8 +62,13 @@ class ScriptedModel(Model):
 
 def product() -> FastAPI:
     """The rendered project's application; only its model is another one."""
-    from app.main import app
+    from app.main import create_app
+    from app.settings import Settings
+    from tests.people import SETTINGS, newcomer
 
+    settings: Any = Settings
+    app = create_app(settings(_env_file=None, **SETTINGS))
+    people.append(newcomer())
     opened = app.router.lifespan_context
 
     @asynccontextmanager
@@ -134,6 +139,14 @@ def mended() -> FastAPI:
     return bare(MendedServer)
 
 
+people: list[dict[str, str]] = [{}]
+
+
+async def somebody() -> dict[str, str]:
+    """The headers by which this server knows somebody."""
+    return people[-1]
+
+
 async def cpu() -> float:
     """The processor seconds that this process has used."""
     return time.process_time()
@@ -142,6 +155,7 @@ async def cpu() -> float:
 def main() -> None:
     app = {"product": product, "bare": bare, "mended": mended}[sys.argv[1]]()
     app.add_api_route("/cpu", cpu)  # the last route that is looked at: it costs the others nothing
+    app.add_api_route("/newcomer", somebody)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -8,12 +8,42 @@ import re
 import signal
 import sys
 from multiprocessing import parent_process
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, Secret, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+S = TypeVar("S", bound="Section")
+
+
+def fitting(pattern: str, told: str) -> AfterValidator:
+    """Takes the blanks around a text off; what is left has to be wholly of `pattern`.
+
+    Else it raises ValueError with `told`, in which {!r} names the text, without a user or a
+    password; what is a secret as a whole is better not named.
+    """
+
+    def fit(text: str) -> str:
+        if re.fullmatch(pattern, text.strip()):
+            return text.strip()
+        raise ValueError(told.format(text.rpartition("@")[2]))
+
+    return AfterValidator(fit)
+
+
+HOST = r"([\w-]+(\.[\w-]+)*\.?|\[[\da-fA-F:.]+\])(:\d{1,5})?"
+URL = rf"(?i)https?://([^\s/?#@]+@)?{HOST}([/?#]\S*)?"
+# As browsers send it: in ASCII, and without the port that is its scheme's own.
+ORIGIN = rf"(?a)(?!http:.*:80$|https:.*:443$)https?://{HOST}"
+NO_ORIGIN = """{!r} is not an origin: write scheme, host and port as browsers send them, without \
+:80 or :443, a user or a path, as in https://www.example.com or http://localhost:5173, \
+separated by commas. A * would let every site in"""
+
+Origin = Annotated[str, fitting(ORIGIN, NO_ORIGIN)]
+# What goes to a service as it stands, and would fail only at the first message.
+Address = Annotated[str, fitting(URL, "write it whole, as in https://models.example.com/v1")]
+Key = Secret[Annotated[str, fitting("[!-~]+", "a key is one word of ASCII, without blanks in it")]]
 
 
 class Section(BaseSettings):
@@ -47,21 +77,26 @@ class AppSettings(Section):
 
     log_level: Annotated[Level, BeforeValidator(str.upper)] = "INFO"
     # Origins of front ends that are not served from this server's own, separated by commas.
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_listed)] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 1_000_000
     body_timeout: Annotated[float, Field(gt=0)] = 20.0  # seconds to send a request's body
     stream_heartbeat: Annotated[float, Field(gt=0)] = 15.0  # seconds of silence before a comment
+    turn_lease: Annotated[float, Field(gt=0)] = 15.0  # seconds a thread stays taken after a crash
+    answers_at_once: Annotated[int, Field(gt=0)] = 5  # of one owner, in one process
+    turn_wait: Annotated[float, Field(ge=0)] = 5.0  # seconds for another turn of the thread to end
 
-    def problems(self) -> list[str]:
-        bad = [
-            text for text in self.allowed_origins if not re.fullmatch(r"https?://[^/*\s]+", text)
-        ]
-        return super().problems() + [
-            f"ALLOWED_ORIGINS has {text!r}, which is not an origin: write scheme, host and port "
-            "without a path, as in https://www.example.com or http://localhost:5173, separated by "
-            "commas. A * would let every site in."
-            for text in bad
-        ]
+
+def load(section: type[S]) -> S:
+    """The settings of a section from the environment and `.env`.
+
+    Raises SystemExit with one sentence for each value that does not fit.
+    """
+    try:
+        return section()
+    except ValidationError as error:
+        raise SystemExit(explain(error)) from None
+    except UnicodeDecodeError:
+        raise SystemExit(".env is not a text in UTF-8: save it as one.") from None
 
 
 def stop_on_problems(settings: Section) -> None:
@@ -73,9 +108,9 @@ def stop_on_problems(settings: Section) -> None:
 
 
 def explain(error: ValidationError) -> str:
-    """A sentence a line for values that do not fit, without repeating them: some are secrets."""
+    """A sentence a line for values that do not fit, without repeating what may be a secret."""
     return "\n".join(
-        f"{'_'.join(map(str, problem['loc'])).upper()} does not fit: {problem['msg']}. "
-        "Set it in the environment or in .env."
+        f"{str(problem['loc'][0]).upper()} does not fit: "
+        f"{problem['msg'].removeprefix('Value error, ')}. Set it in the environment or in .env."
         for problem in error.errors(include_input=False, include_url=False)
     )

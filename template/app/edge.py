@@ -1,20 +1,72 @@
-"""What is settled before a request is anybody's: its origin, its type, its size and its pace.
+"""What is settled before a request is anybody's, and what every answer to one carries.
 
 The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import re
+import uuid
+from time import perf_counter
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import ApiError
+from .errors import ApiError, error_response
+from .facts import begin_facts, facts
+from .logs import log_request
+
+MAX_HEADERS = 32_768  # bytes of a request's address and headers
+REQUEST_ID = re.compile(rb"[\da-f]{32}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}", re.IGNORECASE)
+# What a script on a page of another origin may read of an answer.
+EXPOSED = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
+NO_STORE = (b"cache-control", b"no-store")
+# What keeps a browser from making more of an answer than it is. In production nothing is a page,
+# and no address is plain http; in development the pages of /docs bring scripts.
+SECURITY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+IN_DEVELOPMENT = [(b"content-security-policy", b"frame-ancestors 'none'")]
+IN_PRODUCTION = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"strict-transport-security", b"max-age=31536000"),
+]
 
 
-class BodyLimit:
-    """Pure ASGI: counts a body while it streams in, and the time that it takes.
+class Edge:
+    """Pure ASGI, around everything: a request's id, the headers of its answer, its line in the log.
+
+    A client's X-Request-ID counts if it is a UUID: whatever else it may be would be logged.
+    """
+
+    def __init__(self, app: ASGIApp, is_production: bool) -> None:
+        self.app = app
+        self.headers = SECURITY + (IN_PRODUCTION if is_production else IN_DEVELOPMENT)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, asked = perf_counter(), dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex.encode()
+        known = begin_facts(request_id.decode())
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                known["status"], headers = message["status"], message["headers"]
+                kept = [NO_STORE] * all(name != b"cache-control" for name, _ in headers)
+                message["headers"] = [*headers, *kept, *self.headers, (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        finally:
+            route = "preflight" if scope["method"] == "OPTIONS" else "unknown"
+            log_request(known, getattr(scope.get("route"), "path", route), began)
+
+
+class Limits:
+    """Pure ASGI: bounds the headers, counts a body while it streams in, and the time it takes.
 
     `await request.body()` then raises ApiError: 413 over `max_bytes`, 408 after `seconds`.
+    Whatever leaves the application as an exception is answered here, where CORS still sees it.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
@@ -24,6 +76,9 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        # ASGI has no word for dropping a connection that takes nothing more; uvicorn has one.
+        transport = getattr(getattr(receive, "__self__", None), "transport", None)
+        scope["abort"] = getattr(transport, "abort", lambda: None)
         deadline = asyncio.get_running_loop().time() + self.seconds
         left, complete = self.max_bytes, False
 
@@ -35,16 +90,26 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(408, "too_slow", "The body took too long.", close=True) from None
+                raise ApiError(
+                    408, "too_slow", "The body took too long.", connection="close"
+                ) from None
             left -= len(message.get("body", b""))
             if left < 0:
                 raise ApiError(
-                    413, "too_large", f"The limit is {self.max_bytes} bytes.", close=True
+                    413, "too_large", f"The limit is {self.max_bytes} bytes.", connection="close"
                 )
             complete = not message.get("more_body", False)
             return message
 
-        await self.app(scope, limited, send)
+        try:
+            size = len(scope["raw_path"]) + len(scope["query_string"])
+            if size + sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+                raise ApiError(431, "headers_too_large", f"The limit is {MAX_HEADERS} bytes.")
+            await self.app(scope, limited, send)
+        except Exception as error:
+            if "status" in facts():  # it is too late for an answer: the server cuts the connection
+                raise
+            await error_response(error)(scope, receive, send)
 
 
 def check_headers(request: Request, allowed_origins: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from .auth import authenticate
 from .edge import check_headers
 from .errors import ApiError, error_response
+from .facts import facts
 from .stream import EventStream, Turn
 
 router = APIRouter()
@@ -32,6 +33,8 @@ async def answer(request: Request) -> Response:
     state = request.app.state
     check_headers(request, state.settings.allowed_origins)
     context = await authenticate(request)
+    facts().update(owner="/".join(filter(None, context.owner)))
+    await state.rate_limit.count(context)
     result = await state.server.process(await request.body(), context)
     if not isinstance(result, StreamingResult):
         return Response(result.json, media_type="application/json")
@@ -55,7 +58,8 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(request: Request) -> JSONResponse:
-    """The store can be used: what a load balancer asks before it sends requests."""
-    if reason := await request.app.state.server.store.ready():
+    """People can be known and the store used: what a load balancer asks before it sends any."""
+    state = request.app.state
+    if reason := await state.auth.ready() or await state.server.store.ready():
         return error_response(ApiError(503, "not_ready", reason))
     return JSONResponse({"status": "ready"})

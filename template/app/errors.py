@@ -5,27 +5,39 @@ The template's file: improvements arrive through `copier update`.
 
 import logging
 import traceback
-import uuid
+from http import HTTPStatus
 
+from chatkit.errors import CustomStreamError
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
-from starlette.requests import ClientDisconnect
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
+
+from .facts import request_id
 
 logger = logging.getLogger("app")
 
 
 class ApiError(Exception):
-    """A request that is answered with `status` and `{"error": {"code", "message"}}`."""
+    """A request that is answered with `status`, `headers` and `{"error": {"code", "message"}}`."""
 
-    def __init__(self, status: int, code: str, message: str, *, close: bool = False) -> None:
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.headers = {"connection": "close"} if close else None
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class CursorError(Exception):
     """A page was asked for after something that cannot be a place in the list."""
+
+
+class StoreUnavailable(CustomStreamError):
+    """The store cannot be used now; the reason is in the log."""
+
+    def __init__(self) -> None:
+        text = "Conversations cannot be reached right now. Please try again."
+        super().__init__(text, allow_retry=True)
 
 
 def not_supported(what: str) -> ApiError:
@@ -41,8 +53,14 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(404, "not_found", "There is no such thread, item or attachment.")
         case CursorError():
             return ApiError(400, "bad_cursor", "The cursor `after` is malformed or unknown.")
+        case StoreUnavailable():
+            return ApiError(503, "unavailable", str(error.message))
         case NotImplementedError():
             return not_supported("this request")
+        case HTTPException(status_code=status):  # a path or a method that is not there
+            phrase = HTTPStatus(status).phrase
+            code = phrase.lower().replace(" ", "_")
+            return ApiError(status, code, f"{phrase}.", **(error.headers or {}))
         case ClientDisconnect():
             return ApiError(400, "body_cut", "The body broke off.")  # nobody is there to read it
         case ValueError() if _raised_by_the_sdk(error):
@@ -56,17 +74,24 @@ def error_response(error: Exception) -> JSONResponse:
     return JSONResponse(body, answer.status, headers=answer.headers)
 
 
+async def answer_error(_: Request, error: Exception) -> JSONResponse:
+    """An unknown path or method is answered like everything else that is wrong."""
+    return error_response(error)
+
+
 def error_event(error: Exception) -> ErrorEvent:
     """The event that ends a stream which has already begun."""
     if isinstance(error, NotFoundError):
         return ErrorEvent(message="This conversation no longer exists.", allow_retry=False)
+    if isinstance(error, CustomStreamError):
+        return ErrorEvent(message=error.message, allow_retry=error.allow_retry)
     text = f"Something went wrong. Please try again. (Request id: {report(error)})"
     return ErrorEvent(message=text, allow_retry=True)
 
 
 def report(error: BaseException, hint: str = "") -> str:
     """Log an unforeseen error; the id under which the log has it."""
-    reference = uuid.uuid4().hex
+    reference = request_id()
     logger.error("request %s failed: %s%s", reference, hint, describe(error))
     return reference
 
@@ -80,7 +105,8 @@ def describe(error: BaseException) -> str:
 
 
 def _is_unforeseen(error: BaseException) -> bool:
-    expected = isinstance(error, ApiError | NotFoundError | CursorError)
+    known = ApiError | NotFoundError | CursorError | CustomStreamError
+    expected = isinstance(error, known)
     return not (expected or (isinstance(error, ValueError) and _raised_by_the_sdk(error)))
 
 
@@ -91,25 +117,11 @@ def _raised_by_the_sdk(error: BaseException) -> bool:
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A log filter: an SDK's traceback becomes its frames; what a client caused is left out."""
+    """A log filter: of what an SDK says there remain the place, and an error's type and frames.
+
+    Its words may quote a person. An error that a client caused is left out.
+    """
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None:
-        record.msg, record.args, record.exc_info = f"{record.name}: {describe(error)}", None, None
+    said = describe(error) if error else f"{record.module}.{record.funcName}, line {record.lineno}"
+    record.msg, record.args, record.exc_info = f"{record.name}: {said}", None, None
     return error is None or _is_unforeseen(error)
-
-
-def not_a_lost_reader(record: logging.LogRecord) -> bool:
-    """A log filter: uvicorn calls it an error when a stream's reader has stopped reading."""
-    return "without completing response" not in record.getMessage()
-
-
-def configure_logging(level: str) -> None:
-    """Send the log to stderr from `level` on; a log that is set up already stays as it is."""
-    logging.basicConfig(format="%(levelname)s:     %(name)s: %(message)s")
-    logger.setLevel(level)
-    for name in ("chatkit", "openai.agents"):
-        sdk = logging.getLogger(name)
-        sdk.handlers.clear()  # chatkit adds one of its own when LOG_LEVEL is set
-        sdk.setLevel(level if level == "DEBUG" else "WARNING")
-        sdk.addFilter(without_values)
-    logging.getLogger("uvicorn.error").addFilter(not_a_lost_reader)

@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from .auth import USES_COOKIES, open_auth
 from .config import stop_on_problems
-from .edge import BodyLimit
+from .edge import EXPOSED, Edge, Limits
 from .endpoint import router
-from .errors import configure_logging, logger
+from .errors import answer_error, logger
+from .limits import open_rate_limit
+from .logs import configure_logging
 from .server import Server
 from .settings import Settings, load_settings
 from .store import open_store
@@ -28,32 +32,45 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or load_settings()
     stop_on_problems(settings)
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, as_json=settings.is_production)
     use_utc()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(settings.log_level, as_json=settings.is_production)  # uvicorn has its own
         for note in settings.notes():
             logger.warning(note)
         turns: set[Turn] = set()
-        async with open_store(settings) as store:
+        async with (
+            open_store(settings) as store,
+            open_auth(settings) as app.state.auth,
+            open_rate_limit(settings) as app.state.rate_limit,
+        ):
             app.state.server, app.state.turns = Server(store, settings), turns
             yield
             await stop_all(turns)
 
     schema = None if settings.is_production else "/openapi.json"
-    app = FastAPI(title="Chat backend", lifespan=lifespan, openapi_url=schema)
+    app = FastAPI(title="Chat", lifespan=lifespan, openapi_url=schema, redirect_slashes=False)
     app.state.settings = settings
     app.include_router(router)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
+    add_edge(app, settings)
+    return app
+
+
+def add_edge(app: FastAPI, settings: Settings) -> None:
+    """The layers around the router, each around the one before."""
+    app.add_exception_handler(HTTPException, answer_error)
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
-        allow_credentials=True,
+        allow_credentials=USES_COOKIES,
         allow_methods=["POST"],
         allow_headers=["*"],
+        expose_headers=EXPOSED,
     )
-    return app
+    app.add_middleware(Edge, is_production=settings.is_production)
 
 
 def use_utc() -> None:

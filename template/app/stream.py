@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .errors import error_event
+from .facts import facts
 
 JOIN_WINDOW = 0.005  # seconds; what is ready within them leaves in one send
 MAX_WAITING = 4_000_000  # bytes that may wait for a reader
@@ -100,6 +101,7 @@ class Turn:
 
     def _fail(self, error: Exception) -> None:
         if self.first_sent.is_set():
+            facts().setdefault("ended", "failed")
             last = error_event(error).model_dump_json(exclude_none=True)
             self._put(f"data: {last}\n\n".encode())
         else:
@@ -136,9 +138,13 @@ class EventStream(Response):
             pass  # the server shuts down; the application waits for what is to be stored
         finally:
             self.turn.stop()
+            stalled = sender.done() and (sender.cancelled() or sender.exception() is not None)
+            facts().setdefault("ended", "done" if sender.done() and not stalled else "stopped")
             sender.cancel()
             watcher.cancel()
             await asyncio.gather(sender, watcher, return_exceptions=True)
+            if stalled:
+                scope["abort"]()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from .cases import a_thread_of, cases
-from .chat import Person, request, user_input
+from .chat import Person, request, thread_id_of, user_input
 from .conftest import RunningServer, serve
 
 UNKNOWN = "thr_0190000000007000800000000000beef"
@@ -37,6 +37,8 @@ def error_of(response: Any) -> tuple[int, str]:
         b'{"type": "threads.get_by_id", "params": {"thread_id": 7}}',
         b'{"action": "say", "content": "hi"}',
         b'{"type": "threads.get_by_id", "params": {"thread_id": "\xff"}}',
+        b'{"type": "threads.get_by_id", "params": {"thread_id": "\\u0000"}}',
+        b'{"type": "threads.get_by_id", "params": {"thread_id": "\\\\\\u0000"}}',
     ],
 )
 def test_a_body_that_is_not_the_protocol_is_400(person: Person, body: bytes) -> None:
@@ -44,6 +46,11 @@ def test_a_body_that_is_not_the_protocol_is_400(person: Person, body: bytes) -> 
         "/chatkit", content=body, headers={"content-type": "application/json"}
     )
     assert error_of(response) == (400, "invalid_request")
+
+
+def test_what_only_looks_like_a_nul_is_a_text_like_any_other(person: Person) -> None:
+    thread_id = thread_id_of(person.say(text := r"not a \u0000 \\u0000 at all"))
+    assert person.items(thread_id)[0]["content"][0]["text"] == text
 
 
 @pytest.mark.parametrize("limit", [0, -1, -(10**9)])
@@ -156,11 +163,12 @@ def test_a_body_over_the_limit_is_413_also_in_pieces_of_unknown_number() -> None
 
 
 def test_a_body_that_takes_too_long_is_408() -> None:
-    with serve(body_timeout=0.2) as server:
-        head = b"POST /chatkit HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow:
-            slow.sendall(head + b"content-length: 100\r\n\r\n{")
-            answer = slow.recv(10_000)
+    with (
+        serve(body_timeout=0.2) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=5) as slow,
+    ):
+        slow.sendall(server.head(100) + b"{")
+        answer = slow.recv(10_000)
     assert b" 408 " in answer.splitlines()[0]
 
 
@@ -176,9 +184,8 @@ def broken(server: RunningServer) -> Any:
             async def fail(*_: Any, **__: Any) -> Any:
                 raise RuntimeError(SECRET)
 
-            return (
-                fail if name.startswith(("load", "save", "add", "delete")) else getattr(real, name)
-            )
+            fails = name.startswith(("load", "save", "add", "delete", "take"))
+            return fail if fails else getattr(real, name)
 
     real, server.app.state.server.store = server.app.state.server.store, Broken()
     yield

@@ -3,36 +3,132 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import re
+from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
+from chatkit import types as ck
+from chatkit.store import AttachmentStore
+
+from app.context import RequestContext
+from app.store.base import BaseStore
 
 from .cases import a_thread_of, cases, request_types
-from .chat import Person
+from .chat import Json, Person, request, user_input
 from .conftest import RunningServer
+from .people import newcomer
 
 # What makes or lists one's own things has no id of another's to try.
 OWN = {"threads.create", "threads.list", "attachments.create", "input.transcribe"}
 
+APART = ["a stranger", "the same user in another organisation", "a colleague"]
 
-def ask(person: Person, kind: str, thread_id: str, item_id: str) -> tuple[int, str]:
-    response = person.http.post("/chatkit", json=cases(thread_id, item_id)[kind])
-    return response.status_code, re.sub("[0-9a-f]{32}", "ID", response.text)
+
+@pytest.fixture(params=APART)
+def two(server: RunningServer, request: pytest.FixtureRequest) -> tuple[Person, Person]:
+    """Two callers who have nothing in common that the server may go by.
+
+    Where people have no organisations, all of them are strangers.
+    """
+    user, org = uuid4().hex, uuid4().hex
+    others = {APART[1]: newcomer(user, "another"), APART[2]: newcomer("another", org)}
+    other = others.get(request.param) or newcomer()
+    return Person(server.url, **newcomer(user, org)), Person(server.url, **other)
+
+
+@pytest.fixture
+def person(two: tuple[Person, Person]) -> Person:
+    return two[0]
+
+
+@pytest.fixture
+def stranger(two: tuple[Person, Person]) -> Person:
+    return two[1]
+
+
+NAMES_OF_ONE_REQUEST = {"date", "x-request-id", "set-cookie"}
+Answer = tuple[int, list[tuple[str, str]], bytes]
+
+
+class Attachments(AttachmentStore[RequestContext]):
+    """Keeps only what the project's store keeps: whose an attachment is, and its metadata."""
+
+    def __init__(self, store: BaseStore) -> None:
+        self.store, self.deleted = store, list[str]()
+
+    async def create_attachment(
+        self, input: ck.AttachmentCreateParams, context: RequestContext
+    ) -> ck.Attachment:
+        made = ck.FileAttachment(
+            id=self.generate_attachment_id(input.mime_type, context),
+            name=input.name,
+            mime_type=input.mime_type,
+        )
+        await self.store.save_attachment(made, context=context)
+        return made
+
+    async def delete_attachment(self, attachment_id: str, context: RequestContext) -> None:
+        self.deleted.append(attachment_id)
+
+
+@pytest.fixture
+def attachments(server: RunningServer) -> Iterator[Attachments]:
+    """A server that takes attachments, and where they lie."""
+    server.app.state.server.attachment_store = kept = Attachments(server.store)
+    yield kept
+    server.app.state.server.attachment_store = None
+
+
+def ask(person: Person, body: Json) -> Answer:
+    """Everything that the person is told, but for the names that a single request has."""
+    response = person.http.post("/chatkit", json=body)
+    headers = [pair for pair in response.headers.items() if pair[0] not in NAMES_OF_ONE_REQUEST]
+    return response.status_code, sorted(headers), response.content
+
+
+def everything_of(person: Person) -> list[Json]:
+    threads = person.ask("threads.list", limit=100, order="asc")["data"]
+    return [{**thread, "items": person.items(thread["id"])} for thread in threads]
 
 
 @pytest.mark.parametrize("kind", sorted(request_types() - OWN))
-def test_a_foreign_thread_is_answered_like_a_missing_one_and_is_not_changed(
-    person: Person, stranger: Person, kind: str
+def test_what_is_foreign_is_answered_byte_for_byte_like_what_is_missing_and_is_not_changed(
+    person: Person, stranger: Person, attachments: Attachments, kind: str
 ) -> None:
     thread_id, item_id = a_thread_of(person)
-    before = person.ask("threads.get_by_id", thread_id=thread_id)
+    about = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
+    attachment = person.ask("attachments.create", **about)["id"]
+    before = everything_of(person)
+    stranger.new_thread()
+    own = everything_of(stranger)
 
-    foreign = ask(stranger, kind, thread_id, item_id)
-    missing = ask(stranger, kind, "thr_" + "0" * 32, "msg_" + "0" * 32)
+    foreign = ask(stranger, cases(thread_id, item_id, attachment)[kind])
+    nothing = ("thr_" + "0" * 32, "msg_" + "0" * 32, "atc_" + "0" * 32)
+    missing = ask(stranger, cases(*nothing)[kind])
     assert foreign == missing
     assert foreign[0] in (400, 404)
-    assert person.ask("threads.get_by_id", thread_id=thread_id) == before
-    assert stranger.ask("threads.list")["data"] == []
+    assert everything_of(person) == before
+    assert everything_of(stranger) == own
+    assert attachments.deleted == []
+    person.say("It is still there", attachments=[attachment])
+
+
+@pytest.mark.parametrize("kind", ["threads.create", "threads.add_user_message"])
+def test_a_foreign_attachment_is_not_sent_along(
+    person: Person, stranger: Person, attachments: Attachments, kind: str
+) -> None:
+    about = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
+    attachment = person.ask("attachments.create", **about)["id"]
+    own_thread = {} if kind == "threads.create" else {"thread_id": stranger.new_thread()}
+    before = everything_of(stranger)
+
+    def sending(attachment: str) -> Answer:
+        given = user_input(attachments=[attachment])
+        return ask(stranger, request(kind, **own_thread, input=given))
+
+    assert sending(attachment) == sending("atc_" + "0" * 32)
+    assert sending(attachment)[0] == 404
+    assert everything_of(stranger) == before
 
 
 @pytest.mark.parametrize("kind", ["threads.retry_after_item", "items.feedback"])
@@ -42,8 +138,8 @@ def test_a_foreign_item_is_not_reached_through_ones_own_thread(
     thread_id, item_id = a_thread_of(person)
     own_thread, _ = a_thread_of(stranger)
 
-    foreign = ask(stranger, kind, own_thread, item_id)
-    assert foreign == ask(stranger, kind, own_thread, "msg_" + "0" * 32)
+    foreign = ask(stranger, cases(own_thread, item_id)[kind])
+    assert foreign == ask(stranger, cases(own_thread, "msg_" + "0" * 32)[kind])
     assert foreign[0] == 404
     assert len(person.items(thread_id)) == 2
 
