@@ -35,7 +35,7 @@ BY_KIND: list[tuple[type[Exception], str]] = [
 
 
 # For the log: what its reader can do.
-KEY, NAME = "the model service refuses the key. ", "the model service does not know MODEL. "
+KEY, NAME = "the service refuses the key or identity. ", "the service does not know MODEL. "
 HINTS = {401: KEY, 403: KEY, 404: NAME, 429: "the model service's limit or quota is used up. "}
 
 

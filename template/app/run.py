@@ -4,26 +4,23 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import os
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from agents import (
-    Agent,
-    Model,
-    ModelSettings,
-    RunConfig,
-    RunContextWrapper,
-    Runner,
-    StreamEvent,
-)
+from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.errors import CustomStreamError
+from openai import DefaultHttpxClient
 from pydantic import Field
 
 from .base import BaseServer, Events
+from .config import AppSettings
 from .context import RequestContext
+from .facts import request_id
 from .failures import model_failure, tool_failure
 from .history import load_history, tool_record
 from .model import ModelSettings as ModelSection
@@ -39,7 +36,7 @@ OFFLINE_NOTICE = "This is the offline model. Set a model's credentials in .env f
 CLEANUP_LIMIT = 2.0  # seconds for the provider's connection to close after a Stop
 
 
-class RunSettings(ModelSection):
+class RunSettings(ModelSection, AppSettings):
     history_items: Annotated[int, Field(gt=0)] = 20
     max_turns: Annotated[int, Field(gt=0)] = 10  # model calls in one answer
     model_timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds until it begins, retries included
@@ -49,6 +46,18 @@ class RunSettings(ModelSection):
     @property
     def is_offline(self) -> bool:
         return self.model == "offline" or not (self.is_production or has_credentials(self))
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        try:  # as every provider's client reads the environment when it is built
+            _ = self.is_offline or DefaultHttpxClient()
+        except Exception as error:  # its text may quote the password of a proxy
+            kind = "ssl_cert_.*" if isinstance(error, OSError) else "(https?|all|no)_proxy"
+            names = [name for name in os.environ if re.fullmatch(kind, name, re.IGNORECASE)]
+            told = "cannot be used to reach the model: write a proxy as in http://10.0.0.1:3128 "
+            told += "and certificates as a path that exists, or unset it."
+            found.append(f"{' or '.join(names) or 'A proxy of this system'} {told}")
+        return found
 
     def notes(self) -> list[str]:
         return super().notes() + [OFFLINE_NOTICE] * self.is_offline
@@ -79,6 +88,7 @@ class AgentServer(BaseServer):
         Raises CustomStreamError for a model or tool that is not on the server's list.
         """
         config = self.run_config(message.inference_options if message else ck.InferenceOptions())
+        config.group_id = thread.id
         if self.settings.is_offline and not thread.metadata.get("offline_notice"):
             thread.metadata["offline_notice"] = True
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
@@ -112,6 +122,7 @@ class AgentServer(BaseServer):
             model_settings=ModelSettings(tool_choice=tool) if tool else None,
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
+            trace_metadata={"request_id": request_id()},
             tool_error_formatter=tool_failure,
         )
 

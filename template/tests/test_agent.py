@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from agents import Agent, ModelSettings, StopAtTools, function_tool
+from agents import Agent, ModelSettings, Runner, StopAtTools, function_tool
 from agents.models.chatcmpl_converter import Converter
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from agents.tracing import TracingProcessor, add_trace_processor
@@ -191,10 +191,8 @@ def test_a_stop_while_a_tools_result_is_stored_does_not_lose_it(
         events = events_of(response)
         thread_id = next(events)["thread"]["id"]
         assert storing.wait(5)
-    [owned] = [o for o in store._owners.values() if thread_id in o.threads]
-    items = owned.threads[thread_id].items
-    wait_until(lambda: [item.type for item in items.values()][-1] == "sdk_hidden_context")
-    kinds = [item.type for item in items.values()]
+    wait_until(lambda: server.stored(person, thread_id)[-1].type == "sdk_hidden_context")
+    kinds = [item.type for item in server.stored(person, thread_id)]
     assert kinds == ["user_message", "hidden_context_item", "sdk_hidden_context"]
 
 
@@ -393,6 +391,25 @@ def test_no_trace_of_a_run_is_made_unless_asked_for(
     assert seen == []
 
 
+def test_a_run_carries_the_requests_id_and_its_thread(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trace that somebody asked for is found by the id that the answer and the log have."""
+    begun: list[Any] = []
+    run_streamed = Runner.run_streamed
+
+    def watched(*args: Any, **named: Any) -> Any:
+        begun.append(named["run_config"])
+        return run_streamed(*args, **named)
+
+    monkeypatch.setattr(Runner, "run_streamed", watched)
+    scripted([assistant_message("ok")])
+    answer = person.post("threads.create", input=user_input())
+    [config] = begun
+    assert config.trace_metadata == {"request_id": answer.headers["x-request-id"]}
+    assert config.group_id == thread_id_of(list(events_of(answer)))
+
+
 def test_without_credentials_the_offline_model_answers_and_says_so_once() -> None:
     with serve() as server:
         person = server.person()
@@ -408,14 +425,13 @@ def test_a_workflow_that_is_resumed_keeps_naive_times(
 ) -> None:
     scripted([assistant_message("one")], [assistant_message("two")])
     thread_id = person.new_thread()
-    [owned] = [o for o in server.app.state.server.store._owners.values() if thread_id in o.threads]
     workflow = ck.WorkflowItem(
         id="wf_1",
         thread_id=thread_id,
         created_at=datetime.now(),
         workflow=ck.Workflow(type="custom", tasks=[ck.CustomTask(title="t")]),
     )
-    owned.threads[thread_id].items["wf_1"] = workflow
+    server.run(server.store.add_thread_item(thread_id, workflow, server.context_of(person)))
 
     events = person.say("Go on", thread_id)
     assert text_of(events) == "two"

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.model import has_credentials
+from app.config import stop_on_problems
+from app.main import create_app
+from app.model import build_model, has_credentials
 from app.settings import Settings
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
@@ -27,6 +29,7 @@ def credentials(url: str) -> dict[str, Any]:
     return {"openai_base_url": f"{url}/v1", "openai_api_key": "sk-test"}
 
 
+ADDRESS, KEY = credentials("")  # the names of the settings
 # LiteLLM finds the provider by the prefix of the name.
 NAME = "openai/a-model" if "litellm_base_url" in Settings.model_fields else "a-model"
 
@@ -131,6 +134,7 @@ def test_a_failure_is_one_sentence_and_the_thread_works_on(
 def test_a_model_that_never_begins_is_given_up(standin: RunningServer, log: list[Asked]) -> None:
     with serve(**credentials(standin.url), model=NAME, model_timeout=0.3) as impatient:
         person = impatient.person()
+        person.http.timeout = 5  # seconds of silence: without a limit of its own this would hang
         events = person.say("never")
         assert "took too long" in last_error(events)["message"]
         wait_until(lambda: log[0].closed is not None, 5)
@@ -187,3 +191,89 @@ def test_no_other_host_is_asked(standin: RunningServer) -> None:
 def test_credentials_are_what_makes_the_model_answer() -> None:
     assert not has_credentials(settings())
     assert has_credentials(settings(**credentials("http://127.0.0.1:1")))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "models.example.com/v1",
+        "localhost:11434",
+        "htp://models.example.com/v1",
+        "http:///v1",
+        "https://:8080",
+        "https://models..example",
+        "https://models.example.com:port/v1",
+        "https://models .example.com/v1",
+        "https://models.example.com/v 1",
+        "https://ada:sesame@/v1",
+        "http://[::1/v1",
+        "  ",
+    ],
+)
+def test_an_address_that_cannot_be_one_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv(ADDRESS.upper(), address)
+    with pytest.raises(SystemExit, match=f"^{ADDRESS.upper()} does not fit: .*https://") as stop:
+        create_app()
+    assert "sesame" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://models.example.com",
+        "HTTPS://Models.example.com:8443/v1/",
+        "http://localhost:11434/v1",
+        "http://my_models:80/v1",
+        "http://[::1]:8000/v1",
+        "https://ada:sesame@models.example.com/v1?region=eu",
+    ],
+)
+def test_an_address_is_used_as_it_is_written(address: str) -> None:
+    given: Any = {ADDRESS: f" {address}\n"}
+    assert getattr(settings(**given), ADDRESS) == address
+
+
+def test_an_empty_address_leads_to_the_services_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    given = settings(**{KEY: "sk-test"})
+    client: Any = getattr(build_model(given), "_client", None) if has_credentials(given) else None
+    assert client is None or client.base_url.host == "api.openai.com"
+
+
+@pytest.mark.parametrize("key", ["  ", "sk sesame", "sk-\nsesame", "sk-sésame", "sk\tsesame"])
+def test_a_key_that_no_header_takes_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(KEY.upper(), key)
+    with pytest.raises(SystemExit, match=f"^{KEY.upper()} does not fit: a key") as stop:
+        create_app()
+    assert "same" not in str(stop.value)
+
+
+def test_blanks_around_a_key_are_left_out() -> None:
+    assert getattr(settings(**{KEY: " sk-test\n"}), KEY).get_secret_value() == "sk-test"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("https_proxy", "foo://ada:sesame@proxy.example"),
+        ("http_proxy", "http://ada:sesame@proxy.example:port"),
+        ("all_proxy", "socks9://ada:sesame@proxy.example"),
+        ("SSL_CERT_FILE", "/sesame"),
+    ],
+)
+def test_what_no_connection_can_use_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    working = settings(**credentials("http://127.0.0.1:1"))
+    stop_on_problems(working)
+    for excepted in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(excepted, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=f"{name}.* cannot be used to reach the model") as stop:
+        stop_on_problems(working)
+    assert "sesame" not in str(stop.value)
+    stop_on_problems(settings(model="offline"))

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from agents import Model, OpenAIResponsesModel
 from openai import AsyncAzureOpenAI
-from pydantic import SecretStr
 
-from ..config import Section
+from ..config import Address, Key, Section
 
 DEFAULT_MODEL = "gpt-5-mini"  # MODEL is the name of the deployment
 ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -17,8 +16,8 @@ ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 class AzureSettings(Section):
     model: str = ""
-    azure_openai_endpoint: str | None = None
-    azure_openai_api_key: SecretStr | None = None
+    azure_openai_endpoint: Address | None = None
+    azure_openai_api_key: Key | None = None
     azure_openai_api_version: str = "2025-04-01-preview"
     azure_openai_entra: bool = False  # ask Entra for tokens instead of using a key
 
@@ -52,7 +51,20 @@ def build_model(settings: AzureSettings) -> Model:
 
 
 def entra_tokens() -> Callable[[], Awaitable[str]]:
-    """A source of tokens for this machine's Entra identity (managed, workload, or `az login`)."""
+    """A source of tokens for this machine's Entra identity (managed, workload, or `az login`).
+
+    Where none is given it raises ClientAuthenticationError with the status of a refused key.
+    """
+    from azure.core.exceptions import ClientAuthenticationError
     from azure.identity.aio import DefaultAzureCredential, get_bearer_token_provider
 
-    return get_bearer_token_provider(DefaultAzureCredential(), ENTRA_SCOPE)
+    ask = get_bearer_token_provider(DefaultAzureCredential(), ENTRA_SCOPE)
+
+    async def token() -> str:
+        try:
+            return await ask()
+        except ClientAuthenticationError as error:
+            error.status_code = 401
+            raise
+
+    return token

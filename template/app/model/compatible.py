@@ -5,17 +5,16 @@ The template's file: improvements arrive through `copier update`.
 
 from agents import Model, OpenAIChatCompletionsModel
 from openai import AsyncOpenAI
-from pydantic import SecretStr
 
-from ..config import Section
+from ..config import Address, Key, Section
 
 DEFAULT_MODEL = "llama3.2"
 
 
 class CompatibleSettings(Section):
     model: str = ""
-    openai_base_url: str | None = None  # http://localhost:11434/v1 is Ollama on this machine
-    openai_api_key: SecretStr | None = None  # local servers need none
+    openai_base_url: Address | None = None  # http://localhost:11434/v1 is Ollama on this machine
+    openai_api_key: Key | None = None  # local servers need none
 
     def problems(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)

@@ -7,9 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from agents import Model
-from pydantic import SecretStr
 
-from ..config import Section
+from ..config import Address, Key, Section
 
 if TYPE_CHECKING:
     from agents.extensions.models.litellm_model import LitellmModel
@@ -19,8 +18,8 @@ DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
 
 class LitellmSettings(Section):
     model: str = ""  # provider/model, as in gemini/gemini-2.5-flash
-    litellm_api_key: SecretStr | None = None  # or the provider's own variables in the environment
-    litellm_base_url: str | None = None  # only for a server of one's own
+    litellm_api_key: Key | None = None  # or the provider's own variables in the environment
+    litellm_base_url: Address | None = None  # only for a server of one's own
 
     def problems(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)

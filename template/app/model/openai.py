@@ -5,17 +5,16 @@ The template's file: improvements arrive through `copier update`.
 
 from agents import Model, OpenAIResponsesModel, set_tracing_export_api_key
 from openai import AsyncOpenAI
-from pydantic import SecretStr
 
-from ..config import Section
+from ..config import Address, Key, Section
 
 DEFAULT_MODEL = "gpt-5-mini"
 
 
 class OpenaiSettings(Section):
     model: str = ""
-    openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
+    openai_api_key: Key | None = None
+    openai_base_url: Address = "https://api.openai.com/v1"
 
     def problems(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)
