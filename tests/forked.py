@@ -1,9 +1,10 @@
 """Runs the tests that ship in projects: imports the SDK once, then forks for each project.
 
-    python -m tests.forked [--smoke] PROJECT... [--smoke PROJECT...]
+    python -m tests.forked [PROJECT...] [--smoke PROJECT...] [--with ARGUMENTS PROJECT...]
 
 Prints one JSON object a line: {"project", "code", "skipped", "seconds", "output"}. Projects after
---smoke run the protocol and isolation tests only.
+--smoke run the protocol and isolation tests only, those after --with what pytest is told by these
+arguments, which blanks separate.
 """
 
 import json
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SMOKE = ["tests/test_protocol.py", "tests/test_isolation.py"]
+SMOKE = "tests/test_protocol.py tests/test_isolation.py"
 AT_ONCE = 2
 
 
@@ -41,15 +42,16 @@ def main(arguments: list[str]) -> None:
     import chatkit.agents  # noqa: F401
     import fastapi  # noqa: F401
     import httpx  # noqa: F401
+    import sqlalchemy  # noqa: F401
     import uvicorn  # noqa: F401
 
-    smoke = False
-    waiting: list[tuple[Path, list[str]]] = []
-    for argument in arguments:
-        if argument == "--smoke":
-            smoke = True
+    waiting, chosen = list[tuple[Path, list[str]]](), list[str]()
+    given = iter(arguments)
+    for argument in given:
+        if argument in ("--smoke", "--with"):
+            chosen = (SMOKE if argument == "--smoke" else next(given)).split()
         else:
-            waiting.append((Path(argument), SMOKE if smoke else []))
+            waiting.append((Path(argument), chosen))
     logs = Path(tempfile.mkdtemp())
     running: dict[int, tuple[Path, Path, float]] = {}
     while waiting or running:

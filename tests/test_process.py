@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +30,18 @@ CREATE = {
     },
 }
 
-# A server whose store waits 50 ms in each call. Its model says WORDS words, PAUSE seconds apart,
-# each filled up to WORD characters, and is then silent for an hour.
-SLOW = """
+# A server whose model says WORDS words, PAUSE seconds apart, each filled up to WORD characters, and
+# is then silent for an hour.
+ENDLESS = """
 import asyncio, os
 from agents.testing import ScriptedModel, assistant_message
 from openai.types.responses import ResponseTextDeltaEvent as Delta
 from app.main import app
 from app import run
-from app.store.memory import MemoryStore
 
 made = 0
 words, word = int(os.environ.get("WORDS", 6000)), int(os.environ.get("WORD", 0))
 pause = float(os.environ.get("PAUSE", 0.01))
-
-def slow(method):
-    async def waiting(self, *args, **named):
-        await asyncio.sleep(0.05)
-        return await method(self, *args, **named)
-    return waiting
-
-for name in ("load_thread", "save_thread", "load_thread_items", "add_thread_item"):
-    setattr(MemoryStore, name, slow(getattr(MemoryStore, name)))
 
 class Endless(ScriptedModel):
     async def stream_response(self, *args, **named):
@@ -74,6 +64,19 @@ run.OfflineModel = lambda delay: Endless()
 async def count():
     tasks = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
     return {"made": made, "tasks": len([name for name in tasks if "RequestResponse" not in name])}
+"""
+# The same over a store that waits 50 ms in each call.
+SLOW = f"""{ENDLESS}
+from app.store.memory import MemoryStore
+
+def slow(method):
+    async def waiting(self, *args, **named):
+        await asyncio.sleep(0.05)
+        return await method(self, *args, **named)
+    return waiting
+
+for name in ("load_thread", "save_thread", "load_thread_items", "add_thread_item"):
+    setattr(MemoryStore, name, slow(getattr(MemoryStore, name)))
 """
 
 
@@ -167,8 +170,13 @@ def test_it_starts_without_a_key_and_answers(
     ("environment", "told"),
     [
         ({"APP_ENV": "production"}, ["ALLOW_MEMORY_STORE=1", "OPENAI_API_KEY is not set"]),
-        ({"ALLOWED_ORIGINS": "*"}, ["ALLOWED_ORIGINS has '*'"]),
+        ({"ALLOWED_ORIGINS": "*"}, ["ALLOWED_ORIGINS does not fit: '*'"]),
         ({"LOG_LEVEL": "LOUD"}, ["LOG_LEVEL does not fit"]),
+        (
+            {"OPENAI_BASE_URL": "htp://x", "OPENAI_API_KEY": "sk x"},
+            ["OPENAI_BASE_URL does not fit", "OPENAI_API_KEY does not fit"],
+        ),
+        ({"https_proxy": "foo://x", "OPENAI_API_KEY": "sk-x"}, ["https_proxy cannot be used"]),
         (
             {"HISTORY_ITEMS": "0", "MAX_TURNS": "x"},
             ["HISTORY_ITEMS does not", "MAX_TURNS does not"],
@@ -343,3 +351,51 @@ print(litellm.telemetry)
     project = projects["agent-anonymous-memory-litellm"]
     said = run(sys.executable, "-c", code, cwd=project, MODEL="", LITELLM_LOCAL_MODEL_COST_MAP="")
     assert said.splitlines() == ["anthropic/claude-sonnet-4-5", "False"]
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_headers_are_bounded_whatever_parses_them(agent: Path, tmp_path: Path, http: str) -> None:
+    """By the application; h11 may end it sooner, as it sees more than 64 KB without an end."""
+    command = (sys.executable, "-m", "uvicorn", "app.main:app", "--http", http)
+    with serving(agent, tmp_path / "log", *command) as (url, _):
+        for headers in ({"x-long": "x" * 100_000}, {f"x-{n}": "x" * 90 for n in range(1000)}):
+            with suppress(httpx.TransportError) if http == "h11" else nullcontext():
+                answer = httpx.post(url + "/chatkit", json=CREATE, headers=headers, timeout=30)
+                assert answer.status_code in ((431,) if http == "httptools" else (400, 431))
+        assert answers(url)
+
+
+def test_h11_cuts_a_header_that_never_ends(agent: Path, tmp_path: Path) -> None:
+    """As the README says: httptools would go on reading, which only a proxy or h11 bounds."""
+    command = (sys.executable, "-m", "uvicorn", "app.main:app", "--http", "h11")
+    with serving(agent, tmp_path / "log", *command) as (url, _):
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with socket.create_connection(address, timeout=10) as client, suppress(OSError):
+            client.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nx-long: ")
+            for _ in range(1000):
+                client.sendall(b"x" * 100_000)
+            pytest.fail("100 MB of one header were read")
+        assert answers(url)
+
+
+@pytest.mark.parametrize("command", [("uvicorn", "app.main:app"), ("fastapi", "run")])
+def test_the_log_of_a_process_is_lines_of_json_that_quote_nobody(
+    agent: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Whatever the server had set up before, or sets up after, the application was imported."""
+    live = {"APP_ENV": "production", "MODEL": "offline", "ALLOW_MEMORY_STORE": "1"}
+    live |= {"VISITOR_SECRET": "sesame-of-some-length", "NO_COLOR": "1"}
+    log = tmp_path / "log"
+    with serving(agent, log, sys.executable, "-m", *command, **live) as (url, _):
+        started = log.read_text()
+        answer = httpx.post(url + "/chatkit?sesame", json=CREATE, timeout=30)
+        httpx.get(url + "/sesame", headers={"cookie": "sesame"})
+        httpx.get(url + "/s?sesame", headers={"connection": "upgrade", "upgrade": "websocket"})
+    said = log.read_text().removeprefix(started)
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    told = [line for line in lines if line["event"] == "request"]
+    assert [line["operation"] for line in told][:2] == ["threads.create", "unknown"]
+    assert told[0]["request_id"] == answer.headers["x-request-id"]
+    assert told[0]["ended"] == "done"
+    assert "sesame" not in said
+    assert "HTTP/1.1" not in said

@@ -42,8 +42,8 @@ def test_the_readmes_table_has_every_question_and_choice() -> None:
 
 def test_the_readmes_tree_has_what_is_rendered(projects: dict[str, Path]) -> None:
     tree = README[README.index("    myapp/") : README.index("## Copying runs no code")]
-    for name in ("agent-anonymous-memory-openai", "hello-anonymous-memory"):
-        for path in (projects[name] / "app").rglob("*.py"):
+    for project in projects.values():
+        for path in (project / "app").rglob("*.py"):
             assert path.name == "__init__.py" or path.name in tree, path.name
 
 

@@ -132,17 +132,22 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
-# Lines of code that other issues brought to the agent: the edge (edge.py), the models (failures.py,
-# and in run.py a time limit and refusals), capabilities (client tools, guardrails, tags).
-LATER = 39 + (43 + 21) + 13
+# Files, and lines of code in others, that later issues brought: the edge, the models (in run.py
+# a time limit, proxies and refusals; in config.py keys and addresses), leases (in the stores too),
+# NULs, open_auth, client tools, guardrails and tags; then limits, request ids, the log, and the
+# helper for development.
+LATER = {"edge.py", "facts.py", "failures.py", "lease.py", "limits.py", "logs.py"}
+LATER |= {"dev.py", "anonymous_dev.py", "curl.py"}
+LATER_LINES = {"hello": 96 + 14 + 42, "agent": 96 + 14 + 21 + 10 + 13 + 44}
 
 
-@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050 + LATER)])
+@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
 def test_the_application_stays_small(projects: dict[str, Path], level: str, limit: int) -> None:
     """The foundation's budget, in lines that carry code, of the smallest project of each level."""
     answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
     name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
-    assert sum(map(code_lines, (projects[name] / "app").rglob("*.py"))) < limit
+    counted = [p for p in (projects[name] / "app").rglob("*.py") if p.name not in LATER]
+    assert sum(map(code_lines, counted)) - LATER_LINES[level] < limit
 
 
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:

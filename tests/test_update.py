@@ -1,5 +1,8 @@
 """`copier update` brings improvements and other answers, and keeps what its owner wrote."""
 
+import itertools
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,21 +114,39 @@ def test_going_down_a_level_leaves_no_orphan(old: Path, tmp_path: Path) -> None:
     assert not (project / "app" / "model").exists()
 
 
-@pytest.mark.parametrize("model", choices(questions()["model"])[1:])
-def test_another_model_touches_only_its_files_and_the_wiring(
-    old: Path, tmp_path: Path, model: str
+WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
+# What else a change of the answer may touch.
+OWN = {
+    "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
+    "store": r"app/store/.*|app/data.py|migrations/.*|alembic.ini"
+    r"|tests/(stores/.*|database.py|test_\w+.py)",
+    "model": r"app/model/.*|tests/test_azure.py",
+}
+
+
+def changes() -> Iterator[tuple[str, str, str]]:
+    """Each answer to each other one."""
+    for question in OWN:
+        for pair in itertools.permutations(choices(questions()[question]), 2):
+            yield question, *pair
+
+
+@pytest.mark.parametrize(("question", "before", "after"), list(changes()))
+def test_another_answer_touches_only_its_files_and_the_wiring(
+    old: Path, tmp_path: Path, question: str, before: str, after: str
 ) -> None:
-    answers = {"level": "agent", "model": "openai"}
+    answers = {"level": "agent", question: before}
     project = render(old, tmp_path / "project", answers, project_name="Doors")
     edit(project)
     commit(project, "Edit")
-    before = answers_aside(project)
+    had = answers_aside(project)
 
-    updated(project, f"model={model}")
-    fresh = render(old, tmp_path / "fresh", answers | {"model": model}, project_name="Doors")
+    updated(project, f"{question}={after}")
+    fresh = render(old, tmp_path / "fresh", answers | {question: after}, project_name="Doors")
     edit(fresh)
-    after = answers_aside(project)
-    assert after == answers_aside(fresh)
-    changed = {name for name in before | after if before.get(name) != after.get(name)}
-    wiring = {"app/model/__init__.py", "README.md", ".env.example", "pyproject.toml"}
-    assert changed - wiring == {"app/model/openai.py", f"app/model/{model}.py"}
+    has = answers_aside(project)
+    assert has == answers_aside(fresh)
+    changed = {name for name in had | has if had.get(name) != has.get(name)}
+    others = {name for name in changed - WIRING if not re.fullmatch(OWN[question], name)}
+    assert others == set()
+    assert {f"app/{question}/{before}.py", f"app/{question}/{after}.py"} <= changed

@@ -5,20 +5,27 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import uvicorn
+from chatkit.types import ThreadItem
 from fastapi import FastAPI
 
+from app.context import RequestContext
 from app.main import create_app
 from app.settings import Settings
+from app.store.base import BaseStore
 
 from .chat import Person
+from .people import SETTINGS, newcomer
+from .stores import fresh
 
 
 class RunningServer:
@@ -58,9 +65,46 @@ class RunningServer:
         found: list[str] = self.run(names())
         return found
 
+    def connections(self) -> int:
+        """How many sockets of clients the server has open."""
+        return len(self._uvicorn.server_state.connections)
+
+    @property
+    def store(self) -> BaseStore:
+        store: BaseStore = self.app.state.server.store
+        return store
+
+    def context_of(self, person: Person) -> RequestContext:
+        """Whom the server takes the person for."""
+        seen: list[RequestContext] = []
+        answering = self.app.state.server
+        process = answering.process
+
+        async def watched(request: bytes, context: RequestContext) -> Any:
+            seen.append(context)
+            return await process(request, context)
+
+        answering.process = watched
+        person.ask("threads.list")
+        answering.process = process
+        return seen[0]
+
+    def stored(self, person: Person, thread_id: str) -> list[ThreadItem]:
+        """The thread's items as the store has them, hidden ones too, oldest first."""
+        context = self.context_of(person)
+        page = self.run(self.store.load_thread_items(thread_id, None, 1000, "asc", context))
+        items: list[ThreadItem] = page.data
+        return items
+
     def person(self, **headers: str) -> Person:
         """Someone new: for each auth style, a caller that the server takes for a stranger."""
-        return Person(self.url, **headers)
+        return Person(self.url, **newcomer() | headers)
+
+    def head(self, length: int) -> bytes:
+        """What goes before a body of so many bytes from someone new, on a socket of one's own."""
+        headers = {"host": "x", "content-type": "application/json", **newcomer()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST /chatkit HTTP/1.1\r\n{lines}content-length: {length}\r\n\r\n".encode()
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
@@ -71,9 +115,12 @@ def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
 
 
 def settings(**values: Any) -> Settings:
-    """Settings that do not depend on this machine's environment or `.env`."""
+    """Settings of an empty store that do not depend on this machine's environment or `.env`.
+
+    Without comments in between, a Person's own limit ends a test in which nothing happens.
+    """
     defaults: dict[str, Any] = {"_env_file": None, "log_level": "WARNING", "offline_delay": 0}
-    return Settings(**defaults | values)
+    return Settings(**defaults | {"stream_heartbeat": 60} | SETTINGS | fresh() | values)
 
 
 @contextmanager
@@ -98,6 +145,16 @@ def _clean_environment() -> Iterator[None]:
 def server(_clean_environment: None) -> Iterator[RunningServer]:
     with serve() as running:
         yield running
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL, which runs as a user of its own where we are root.
+
+    Each pytest that begins shuts pytest's folders to others again.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest.fixture
