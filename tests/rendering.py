@@ -22,6 +22,9 @@ GIT = {
     "GIT_COMMITTER_EMAIL": "ada@example.com",
 }
 
+# What git and the project's own tests leave behind.
+IGNORED = (".git", ".venv", "__pycache__", ".hypothesis", "data")
+
 
 def run(*command: str | Path, cwd: Path, check: bool = True, **env: str) -> str:
     """Run a command; what it printed on both streams. Raises AssertionError when it fails."""
@@ -72,10 +75,10 @@ def render(template: Path, project: Path, answers: Answers, **data: str) -> Path
 
 
 def tree(folder: Path, *without: str) -> dict[str, str]:
-    """The text of every file by its path, but for git's own and those that are named."""
+    """The text of every file by its path, but for what git ignores and those that are named."""
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and not {".git", ".venv", "__pycache__", *without} & set(path.relative_to(folder).parts)
+        and not {*IGNORED, *without} & set(path.relative_to(folder).parts)
     }
