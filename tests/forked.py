@@ -4,11 +4,12 @@
 
 Prints one JSON object a line: {"project", "code", "skipped", "seconds", "output"}. Projects after
 --smoke run the protocol and isolation tests only, those after --with what pytest is told by these
-arguments, which blanks separate.
+arguments, which are written as a shell takes them.
 """
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -38,7 +39,10 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
+    import agents.extensions.models.litellm_model
     import agents.testing  # noqa: F401
+    import alembic.command  # noqa: F401
     import chatkit.agents  # noqa: F401
     import fastapi  # noqa: F401
     import httpx  # noqa: F401
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> None:
     given = iter(arguments)
     for argument in given:
         if argument in ("--smoke", "--with"):
-            chosen = (SMOKE if argument == "--smoke" else next(given)).split()
+            chosen = shlex.split(SMOKE if argument == "--smoke" else next(given))
         else:
             waiting.append((Path(argument), chosen))
     logs = Path(tempfile.mkdtemp())

@@ -79,6 +79,5 @@ def tree(folder: Path, *without: str) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not {*IGNORED, *without} & set(path.relative_to(folder).parts)
+        if path.is_file() and not {*IGNORED, *without} & set(path.relative_to(folder).parts)
     }

@@ -5,13 +5,17 @@ The template's file: improvements arrive through `copier update`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from io import StringIO
 from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
-from app.store.schema import migrate
+from app.store.schema import MIGRATIONS
 
 from ..database import schema
 
@@ -22,11 +26,20 @@ LIVE: dict[str, Any] = {}
 def fresh(partitions: int = 0) -> dict[str, Any]:
     """Settings of a store that nobody has used, its tables in that many parts by owner."""
     conninfo = schema()
-    migrate(conninfo)
-    if partitions:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(_script().encode())
+        if partitions:
             _spread(connection, partitions)
     return {"database_url": conninfo}
+
+
+@cache
+def _script() -> str:
+    """The schema as `alembic upgrade head --sql` prints it: to migrate takes five times as long."""
+    config = Config(output_buffer=(printed := StringIO()))
+    config.set_main_option("script_location", str(MIGRATIONS))
+    command.upgrade(config, "head", sql=True)
+    return printed.getvalue()
 
 
 def _spread(connection: psycopg.Connection, partitions: int) -> None:
