@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from .matrix import name_of
@@ -211,8 +212,8 @@ def leave(url: str, body: dict[str, Any], wanted: str, cookies: httpx.Cookies) -
 class Talking:
     """A visitor of a server that talks, and what the server says of itself."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url, self.log = url, log
+    def __init__(self, url: str, log: Path, pid: int) -> None:
+        self.url, self.log, self.process = url, log, psutil.Process(pid)
         self.cookies = httpx.Cookies()
         self.cookies.update(self.post("threads.list").cookies)
         self.tasks = self.state()["tasks"]
@@ -228,6 +229,11 @@ class Talking:
     def is_quiet(self) -> bool:
         """Whether nothing of a turn is left in the server's loop."""
         return self.state()["tasks"] == self.tasks
+
+    def has_open(self, client: socket.socket) -> bool:
+        """Whether the server still holds its end of a client's connection."""
+        ends = [connection.raddr for connection in self.process.net_connections("tcp")]
+        return client.getsockname() in [tuple(end) for end in ends]
 
     def items(self) -> list[dict[str, Any]]:
         thread = self.post("threads.list").json()["data"][0]["id"]
@@ -252,7 +258,7 @@ def talking(agent: Path, folder: Path, **environment: str) -> Iterator[Talking]:
     script.write_text(SLOW)
     command = (sys.executable, "-m", "uvicorn", "slow:app", "--app-dir", str(folder))
     with serving(agent, log, *command, PYTHONPATH=str(agent), **environment) as (url, process):
-        yield Talking(url, log)
+        yield Talking(url, log, process.pid)
         process.send_signal(signal.SIGTERM)
         process.wait(15)
     assert not re.search("ERROR|Traceback|never retrieved|was destroyed", log.read_text())
@@ -283,8 +289,10 @@ def test_a_client_that_stops_reading_is_stopped_too(agent: Path, tmp_path: Path)
             reader.sendall(f"POST /chatkit HTTP/1.1\r\n{head}".encode())
             reader.sendall(f"content-length: {len(body)}\r\n\r\n".encode() + body)
             wait_until(lambda: visitor.state()["made"] > 10)
+            assert visitor.has_open(reader)
             wait_until(visitor.is_quiet)
             visitor.is_kept()
+            wait_until(lambda: not visitor.has_open(reader))
 
 
 def test_a_stop_reaches_a_model_that_has_fallen_silent(agent: Path, tmp_path: Path) -> None:
