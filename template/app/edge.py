@@ -5,8 +5,12 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import re
+import socket
+import sys
 import uuid
+from contextlib import suppress
 from time import perf_counter
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +20,7 @@ from .facts import begin_facts, facts
 from .logs import log_request
 
 MAX_HEADERS = 32_768  # bytes of a request's address and headers
+MAX_SILENCE = 60.0  # seconds in which a reader takes nothing of what is sent
 REQUEST_ID = re.compile(rb"[\da-f]{32}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}", re.IGNORECASE)
 # What a script on a page of another origin may read of an answer.
 EXPOSED = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
@@ -79,6 +84,7 @@ class Limits:
         # ASGI has no word for dropping a connection that takes nothing more; uvicorn has one.
         transport = getattr(getattr(receive, "__self__", None), "transport", None)
         scope["abort"] = getattr(transport, "abort", lambda: None)
+        bound_silence(transport)
         deadline = asyncio.get_running_loop().time() + self.seconds
         left, complete = self.max_bytes, False
 
@@ -110,6 +116,17 @@ class Limits:
             if "status" in facts():  # it is too late for an answer: the server cuts the connection
                 raise
             await error_response(error)(scope, receive, send)
+
+
+def bound_silence(transport: Any) -> None:
+    """Let Linux cut a connection whose reader neither reads nor leaves.
+
+    uvicorn would keep it, and what is unsent, for ever, and not end before it.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):  # no TCP below, or already closed
+            of_tcp = socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(MAX_SILENCE * 1000)
+            transport.get_extra_info("socket").setsockopt(*of_tcp)
 
 
 def check_headers(request: Request, allowed_origins: tuple[str, ...]) -> None:

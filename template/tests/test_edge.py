@@ -6,11 +6,13 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from chatkit.server import NonStreamingResult
 from starlette.types import Message, Receive, Scope, Send
 
 from app.auth import USES_COOKIES
@@ -18,7 +20,7 @@ from app.edge import Edge, Limits
 
 from . import people, stores
 from .chat import Person, request, user_input
-from .conftest import RunningServer, serve
+from .conftest import RunningServer, serve, wait_until
 
 FRONT_END = "https://www.example.com"
 MISSING = "thr_0190000000007000800000000000beef"
@@ -245,3 +247,22 @@ def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
     with pytest.raises(RuntimeError):
         asyncio.run(app(scope, receive, send))
     assert [message["status"] for message in sent] == [200]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_a_reader_who_neither_reads_nor_leaves_is_cut_also_after_the_answers_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server has written all of it and is done: only the system knows that nobody took it."""
+    monkeypatch.setattr("app.edge.MAX_SILENCE", 0.3)
+
+    async def long(*_: Any) -> NonStreamingResult:
+        return NonStreamingResult(b"x" * 20_000_000)
+
+    with serve() as server, socket.socket() as reader:
+        server.app.state.server.process = long
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", server.port))
+        reader.sendall(server.head(2) + b"{}")
+        assert reader.recv(1)
+        wait_until(lambda: server.connections() == 0)
