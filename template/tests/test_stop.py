@@ -226,7 +226,8 @@ def test_a_running_turn_is_stored_before_a_shutdown_closes_the_store(
     with serve() as server:
         state = server.app.state
         talker = state.server = Talker(state.server.store, state.settings)
-        state.server.store.add_thread_item = slow(state.server.store.add_thread_item, 0.5)
+        state.server.store.add_thread_item = slow(state.server.store.add_thread_item, 0.2)
+        server._uvicorn.config.timeout_graceful_shutdown = 0  # the turn does not end by itself
         body = request("threads.create", input=user_input())
         with server.person().http.stream("POST", "/chatkit", json=body) as response:
             for event in events_of(response):
