@@ -43,7 +43,8 @@ class RunningServer:
 
     def start(self) -> None:
         self._thread.start()
-        wait_until(lambda: self._uvicorn.started or not self._thread.is_alive())
+        # LiteLLM alone may take ten seconds to import for the first time.
+        wait_until(lambda: self._uvicorn.started or not self._thread.is_alive(), 60)
         self.port: int = self._uvicorn.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
