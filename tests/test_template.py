@@ -132,13 +132,34 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
-# Files, and lines of code in others, that later issues brought: the edge, the models (in run.py
-# a time limit, proxies and refusals; in config.py keys and addresses), leases (in the stores too),
-# NULs, open_auth, client tools, guardrails and tags; then limits, request ids, the log, and the
-# helper for development.
-LATER = {"edge.py", "facts.py", "failures.py", "lease.py", "limits.py", "logs.py"}
-LATER |= {"dev.py", "anonymous_dev.py", "curl.py"}
-LATER_LINES = {"hello": 96 + 14 + 42, "agent": 96 + 14 + 21 + 10 + 13 + 44}
+# Lines of code that later issues brought to what the foundation counts, as `git blame -w` tells
+# them: the edge, the models, leases, development's helper and the ways to know people.
+LATER = {
+    "auth/__init__.py": 2,
+    "auth/anonymous.py": 9,
+    "auth/anonymous_dev.py": 5,
+    "auth/curl.py": 15,
+    "auth/dev.py": 3,
+    "base.py": 44,
+    "checks.py": 6,
+    "config.py": 31,
+    "edge.py": 53,
+    "endpoint.py": 5,
+    "errors.py": 26,
+    "facts.py": 11,
+    "failures.py": 27,
+    "history.py": 3,
+    "lease.py": 78,
+    "limits.py": 97,
+    "logs.py": 65,
+    "main.py": 22,
+    "model/openai.py": 3,
+    "run.py": 39,
+    "settings.py": 4,
+    "store/base.py": 39,
+    "store/memory.py": 51,
+    "stream.py": 6,
+}
 
 
 @pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
@@ -146,8 +167,10 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
     """The foundation's budget, in lines that carry code, of the smallest project of each level."""
     answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
     name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
-    counted = [p for p in (projects[name] / "app").rglob("*.py") if p.name not in LATER]
-    assert sum(map(code_lines, counted)) - LATER_LINES[level] < limit
+    app = projects[name] / "app"
+    counted = {p.relative_to(app).as_posix(): code_lines(p) for p in app.rglob("*.py")}
+    assert all(lines <= counted.get(name, lines) for name, lines in LATER.items())
+    assert sum(lines - LATER.get(name, 0) for name, lines in counted.items()) < limit
 
 
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:
