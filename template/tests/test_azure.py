@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 
 from app.config import stop_on_problems
+from app.settings import load_settings
 
 from .chat import text_of, thread_id_of
 from .conftest import RunningServer, serve, settings
@@ -119,3 +120,12 @@ def test_a_key_and_an_identity_together_stop_the_start() -> None:
     both: Any = {"azure_openai_entra": True, "azure_openai_api_key": "sk-test"}
     with pytest.raises(SystemExit, match="are both set: remove one"):
         stop_on_problems(settings(azure_openai_endpoint="http://127.0.0.1:1", **both))
+
+
+@pytest.mark.parametrize("version", ["  ", "2025 04 01", "2025-04-01&x=y"])
+def test_a_version_that_cannot_be_one_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_VERSION", version)
+    with pytest.raises(SystemExit, match="AZURE_OPENAI_API_VERSION does not fit: write it as in"):
+        load_settings()

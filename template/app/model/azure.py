@@ -4,13 +4,15 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from agents import Model, OpenAIResponsesModel
 from openai import AsyncAzureOpenAI
 
-from ..config import Address, Key, Section
+from ..config import Address, Key, Section, fitting
 
 DEFAULT_MODEL = "gpt-5-mini"  # MODEL is the name of the deployment
+VERSION = "write it as in 2025-04-01-preview"
 ENTRA_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
@@ -18,7 +20,7 @@ class AzureSettings(Section):
     model: str = ""
     azure_openai_endpoint: Address | None = None
     azure_openai_api_key: Key | None = None
-    azure_openai_api_version: str = "2025-04-01-preview"
+    azure_openai_api_version: Annotated[str, fitting(r"[\w.-]+", VERSION)] = "2025-04-01-preview"
     azure_openai_entra: bool = False  # ask Entra for tokens instead of using a key
 
     def problems(self) -> list[str]:
