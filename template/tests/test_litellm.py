@@ -1,0 +1,82 @@
+"""Providers by the prefix of a model's name: each is asked in its own way, over real HTTP.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse
+
+from app.model import has_credentials
+
+from .conftest import RunningServer, serve, settings
+
+
+def refusing() -> FastAPI:
+    """A provider that refuses every key; `state.asked` has what came, with its headers."""
+    app = FastAPI()
+    app.state.asked = []
+
+    @app.post("/{path:path}")
+    async def refuse(request: Request, path: str) -> JSONResponse:
+        app.state.asked.append((path, dict(request.headers)))
+        return JSONResponse({}, 401)
+
+    return app
+
+
+@pytest.fixture
+def models() -> Iterator[RunningServer]:
+    running = RunningServer(refusing())
+    running.start()
+    yield running
+    running.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "header", "sent"),
+    [
+        ("anthropic/claude-x", "v1/messages", "x-api-key", "sk-test"),
+        ("gemini/a", "models/a:streamGenerateContent", "x-goog-api-key", "sk-test"),
+        ("bedrock/anthropic.a", "model/anthropic.a/", "authorization", "AWS4-HMAC"),
+        ("openai/a", "chat/completions", "authorization", "Bearer sk-test"),
+    ],
+)
+def test_the_prefix_says_how_a_provider_is_asked_and_its_refusal_is_one_sentence(
+    models: RunningServer,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    path: str,
+    header: str,
+    sent: str,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION_NAME"):
+        monkeypatch.setenv(name, "us-east-1")
+    key = None if model.startswith("bedrock") else "sk-test"
+    with serve(litellm_base_url=models.url, litellm_api_key=key, model=model) as server:
+        error = server.person().say("Hello")[-1]
+
+    assert error["message"].startswith("The assistant is not set up correctly.")
+    [(asked, headers)] = models.app.state.asked
+    assert asked.startswith(path)
+    assert headers[header].startswith(sent)
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("", "ANTHROPIC_API_KEY"),
+        ("gemini/a", "GEMINI_API_KEY"),
+        ("bedrock/a", "AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_providers_own_variable_counts_as_credentials(
+    monkeypatch: pytest.MonkeyPatch, model: str, variable: str
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    assert not has_credentials(settings(model=model))
+    monkeypatch.setenv(variable, "a-key")
+    assert has_credentials(settings(model=model))
+    assert not has_credentials(settings(model="elsewhere/a"))
