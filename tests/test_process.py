@@ -167,6 +167,24 @@ def test_it_starts_without_a_key_and_answers(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("name", ["hello-anonymous-memory", "agent-anonymous-memory-openai"])
+def test_the_request_in_a_projects_readme_gets_the_answer_that_is_shown(
+    projects: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    readme = (projects[name] / "README.md").read_text()
+    [body] = re.findall(r"-d '\n(.*?)'\n", readme, re.DOTALL)
+    shown = re.findall(r'^    data: \{"type":"([a-z._]+)"', readme, re.MULTILINE)
+    [said] = re.findall(r'"delta":"(\S+)', readme)
+    command = (sys.executable, "-m", "uvicorn", "app.main:app")
+    headers = {"content-type": "application/json"}
+    with serving(projects[name], tmp_path / "log", *command) as (url, _):
+        answer = httpx.post(url + "/chatkit", content=body, headers=headers, timeout=30)
+    told = iter([event["type"] for event in events_of(answer)])
+    assert len(shown) > 5
+    assert [kind for kind in shown if kind not in told] == []  # each after the one before
+    assert said in answer.text
+
+
 @pytest.mark.parametrize(
     ("environment", "told"),
     [

@@ -169,6 +169,19 @@ def test_a_client_tool_leaves_the_results_of_the_others_and_ids_of_ours(
     assert called == ["a0", "b0", "a1", "b1"]
 
 
+def test_a_client_tool_that_was_never_answered_is_left_out_of_what_the_model_is_told(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop: StopAtTools = {"stop_at_tool_names": ["open_map"]}
+    agent = Agent[Context](name="Test", tools=[open_map], tool_use_behavior=stop)
+    monkeypatch.setattr("app.server.assistant", agent)
+    model = scripted([function_call("open_map", {}, call_id="1")], [assistant_message("Fine.")])
+
+    thread_id = thread_id_of(person.say("Map?"))
+    assert text_of(person.say("Never mind", thread_id)) == "Fine."
+    assert texts(model.calls[-1]) == ["Map?", "Never mind"]
+
+
 def test_a_stop_while_a_tools_result_is_stored_does_not_lose_it(
     server: RunningServer,
     person: Person,
