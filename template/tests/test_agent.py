@@ -433,6 +433,12 @@ def test_without_credentials_the_offline_model_answers_and_says_so_once() -> Non
     assert "roll_dice" in text_of(first)
 
 
+def test_a_model_that_goes_on_calling_tools_is_stopped_after_its_turns() -> None:
+    with serve(max_turns=1) as server:
+        error = server.person().say("Please roll dice")[-1]
+    assert "could not finish within the steps" in error["message"]
+
+
 def test_a_workflow_that_is_resumed_keeps_naive_times(
     server: RunningServer, person: Person, scripted: Callable[..., ScriptedModel]
 ) -> None:

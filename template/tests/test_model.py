@@ -15,6 +15,7 @@ from app.main import create_app
 from app.model import build_model, has_credentials
 from app.settings import Settings
 
+from . import people, stores
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, settings, wait_until
 from .provider import REFUSAL, THOUGHT, Asked, provider
@@ -192,9 +193,19 @@ def test_no_other_host_is_asked(standin: RunningServer) -> None:
         assert {host for host, _ in ASKED} == {"127.0.0.1"}
 
 
-def test_credentials_are_what_makes_the_model_answer() -> None:
+def test_credentials_are_what_makes_the_model_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)  # LiteLLM's default would find it
     assert not has_credentials(settings())
     assert has_credentials(settings(**credentials("http://127.0.0.1:1")))
+
+
+def test_production_does_not_start_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    live: Any = {"app_env": "production"} | people.LIVE | stores.LIVE
+    with pytest.raises(SystemExit, match="is not set"):
+        stop_on_problems(settings(**live))
+    stop_on_problems(settings(**live, model="offline"))
+    stop_on_problems(settings(**live | credentials("http://127.0.0.1:1")))
 
 
 @pytest.mark.parametrize(
