@@ -60,6 +60,7 @@ class TurnLease:
             yield f"data: {last}\n\n".encode()
         finally:
             renewal.cancel()
+            await asyncio.wait({renewal}, timeout=RELEASE_LIMIT)  # one on its way would come after
             await self._give_back()
 
     async def _renew(self, turn: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -180,6 +181,37 @@ def test_a_turn_that_cannot_renew_its_lease_stops(
     server.run(server.store.load_threads(1, None, "desc", talker.asker))
     assert talker.produced == produced
     assert errors() == []
+
+
+def test_a_renewal_that_is_on_its_way_does_not_outlive_the_turn(
+    brief: tuple[RunningServer, Talker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled statement may have reached the database all the same."""
+    server, _ = brief
+    renew, on_its_way = server.store.renew_lease, threading.Event()
+
+    async def renew_lease(*asked: Any) -> bool:
+        on_its_way.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            on_its_way.clear()
+            await renew(*asked)
+        return True
+
+    monkeypatch.setattr(server.store, "renew_lease", renew_lease)
+    person = server.person()
+    first = Listener(person, "threads.create", input=user_input())
+    on_its_way.wait(10)
+    first.stop()
+    monkeypatch.undo()
+    wait_until(lambda: not server.app.state.turns)
+    second = Listener(
+        person, "threads.add_user_message", thread_id=first.thread_id, input=user_input("Next")
+    )
+    wait_until(lambda: second.events)
+    assert not second.events[0].get("message", "").startswith(BUSY)
+    second.stop()
 
 
 def test_a_turn_that_another_overtook_adds_nothing(

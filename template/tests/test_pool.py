@@ -4,17 +4,20 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+import pytest
 from chatkit import types as ck
 
 from app.base import BaseServer
 from app.context import RequestContext
 
-from .chat import text_of
-from .conftest import serve
+from .chat import text_of, user_input
+from .conftest import RunningServer, serve, wait_until
+from .test_lease import Listener, is_speaking, talking
+from .test_stop import Talker
 
 TURNS, CONNECTIONS = 50, 2
 
@@ -50,3 +53,29 @@ def test_few_connections_carry_many_slow_turns() -> None:
         stored = person.ask("threads.list", limit=100)["data"]
     assert [text_of(events) for events in turns] == ["Together"] * TURNS
     assert len(stored) == TURNS
+
+
+@pytest.fixture
+def with_one() -> Iterator[tuple[RunningServer, Talker]]:
+    """A server that has one connection, and turns with patience."""
+    yield from talking(database_pool_size=1, turn_wait=5, answers_at_once=9)
+
+
+def test_turns_that_wait_for_another_hold_no_connection(
+    with_one: tuple[RunningServer, Talker],
+) -> None:
+    server, _ = with_one
+    person, message = server.person(), {"input": user_input()}
+    first = Listener(person, "threads.create", **message)
+    wait_until(lambda: is_speaking(first))
+    kind, about = "threads.add_user_message", {"thread_id": first.thread_id}
+    waiting = [Listener(person, kind, **about, **message) for _ in range(5)]
+    wait_until(lambda: len(server.app.state.turns) == 6)
+    for _ in range(20):
+        assert person.items(first.thread_id)[0]["type"] == "user_message"
+    assert not any(each.events for each in waiting)
+    first.stop()
+    wait_until(lambda: any(map(is_speaking, waiting)))
+    person.ask("threads.delete", thread_id=first.thread_id)
+    for each in waiting:
+        each.wait()
