@@ -3,8 +3,8 @@
     python -m tests.forked [PROJECT...] [--smoke PROJECT...] [--with ARGUMENTS PROJECT...]
 
 Prints one JSON object a line: {"project", "code", "skipped", "seconds", "output"}. Projects after
---smoke run the protocol and isolation tests only, those after --with what pytest is told by these
-arguments, which are written as a shell takes them.
+--smoke run the protocol and isolation tests and meet each control of the edge, those after --with
+what pytest is told by these arguments, which are written as a shell takes them.
 """
 
 import json
@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-SMOKE = "tests/test_protocol.py tests/test_isolation.py"
+CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
+SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
 AT_ONCE = 2
 
 

@@ -279,7 +279,7 @@ def talking(agent: Path, folder: Path, **environment: str) -> Iterator[Talking]:
         yield Talking(url, log, process.pid)
         process.send_signal(signal.SIGTERM)
         process.wait(15)
-    assert not re.search("ERROR|Traceback|never retrieved|was destroyed", log.read_text())
+    assert not re.search(r"\[error|ERROR|Traceback|never retrieved|was destroyed", log.read_text())
 
 
 def test_a_stop_keeps_the_answer_and_stops_the_model(agent: Path, tmp_path: Path) -> None:
