@@ -1,8 +1,9 @@
 """How PostgreSQL would run each statement of the store: by an index, whatever the size.
 
-The template's file: improvements arrive through `copier update`.
+The template's file: improvements arrive through `copier update`. PLANS says how many rows.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +15,16 @@ from app.store import statements
 
 from .stores import fresh
 
-OWNERS, THREADS, ITEMS, LONG = 1_000, 5, 4, 3_000  # threads of an owner, items of a thread
+# Threads of an owner, items of a thread, and of the one that is long.
+OWNERS, THREADS, ITEMS, LONG = map(int, os.environ.get("PLANS", "1000 5 4 3000").split())
 NO_INDEX = {"VERSION": "its table has one row", "SIZE": "it counts every row"}
 BY_INDEX = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")  # an index makes the bitmap
 KEY = re.compile(r"\b(org_id|user_id|thread_id|id|seq)\b")
 
 FILL = f"""
+    SELECT set_config('session_replication_role', 'replica', false)  -- no look at foreign keys
+    FROM pg_roles WHERE rolname = current_user AND rolsuper;
+
     INSERT INTO threads (org_id, user_id, id, created_at, status, allowed_image_domains, metadata)
     SELECT '', 'user_' || owner, 'thr_' || owner || '_' || number, now(),
         '{{"type": "active"}}', '[]', '{{}}'
@@ -86,6 +91,8 @@ def connection(_clean_environment: None) -> Iterator[psycopg.Connection]:
     """A database with a few owners, who have a few threads each; one thread is long."""
     with psycopg.connect(fresh()["database_url"], autocommit=True) as connection:
         connection.execute(FILL.encode())
+        [made] = connection.execute("SELECT count(*) FROM items").fetchone() or [0]
+        assert made == (OWNERS * THREADS - 1) * ITEMS + LONG
         yield connection
 
 

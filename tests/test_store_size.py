@@ -1,0 +1,20 @@
+"""The plans of the store's statements with a million items; each project looks at some thousand."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from .rendering import run
+
+
+@pytest.fixture
+def project(projects: dict[str, Path]) -> Path:
+    return projects["hello-anonymous-postgres"]
+
+
+def test_a_million_items_are_found_by_indexes(project: Path, postgres: str) -> None:
+    """Of 100,000 threads of 10,000 owners."""
+    command = (sys.executable, "-m", "pytest", "-q", "tests/test_plans.py")
+    size = {"PLANS": "10000 10 10 3000", "TEST_DATABASE_URL": postgres}
+    run(*command, cwd=project, PYTHONDONTWRITEBYTECODE="1", **size)
