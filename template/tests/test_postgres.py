@@ -4,10 +4,12 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import atexit
 import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from app.errors import StoreUnavailable
 from app.store.postgres import PostgresStore, open_store
 from app.store.schema import HEAD, migrate
 
-from . import test_store
+from . import database, test_store
 from .chat import user_input
 from .conftest import serve, settings
 from .people import LIVE
@@ -43,6 +45,12 @@ def run(check: Callable[[PostgresStore, str], Any], **values: Any) -> None:
             await check(store, conninfo)
 
     asyncio.run(asyncio.wait_for(with_store(), 30))
+
+
+def test_the_tests_use_the_server_that_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_DATABASE_URL", given := "postgresql://me@db.example/tests")
+    monkeypatch.setattr(atexit, "register", lambda *_: None)  # it has nothing to drop there
+    assert database.server.__wrapped__() == given
 
 
 def test_production_needs_the_address_of_a_database() -> None:
@@ -82,7 +90,7 @@ def test_texts_keep_every_character() -> None:
 def test_a_database_out_of_reach_is_503_and_told_by_ready(errors: Callable[[], list[str]]) -> None:
     nowhere = "postgresql://me:a-secret@127.0.0.1:1/chat"
     with serve(database_url=nowhere, database_connect_timeout=0.5) as server:
-        person = server.person()
+        person, begun = server.person(), time.monotonic()
         for response in (
             person.post("threads.list"),
             person.post("threads.create", input=user_input()),
@@ -90,6 +98,7 @@ def test_a_database_out_of_reach_is_503_and_told_by_ready(errors: Callable[[], l
             assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
         response = person.http.get("/ready")
         assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")
+        assert time.monotonic() - begun < 5  # the default is to wait so long for each
     assert "a-secret" not in str(errors())
     assert "Traceback" not in str(errors())
 
