@@ -173,6 +173,24 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
     assert sum(lines - LATER.get(name, 0) for name, lines in counted.items()) < limit
 
 
+EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
+# A style that checks tokens of any provider, or sessions in two ways, is more than 450 - 261 lines.
+STYLES = {
+    "anonymous": (["anonymous.py"], 450),
+    "header": (["header.py"], 450),
+    "session": (["session.py", "sessions.py"], 500),
+    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 570),
+}
+
+
+@pytest.mark.parametrize("style", choices(questions()["auth"]))
+def test_the_edge_and_one_style_stay_small(style: str) -> None:
+    """In lines that carry code; the helper for development aside."""
+    names, limit = STYLES[style]
+    files = [*EDGE, *(f"auth/{name}" for name in names)]
+    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) < limit
+
+
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:
     server = projects["hello-anonymous-memory"] / "app" / "server.py"
     assert server.read_text().count("\n") <= 25
