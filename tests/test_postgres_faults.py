@@ -228,6 +228,9 @@ def test_it_works_behind_a_pooler_in_transaction_mode(
                 "SELECT count(*) FROM pg_stat_activity WHERE application_name <> 'psql'"
                 " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
             ).fetchone()
+            # A lock of a session would stay with a connection that is somebody else's next.
+            locks = connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'")
+            assert locks.fetchall() == []
     assert backends is not None
     assert backends[0] <= 3
     assert items == [1 + 8] * 12

@@ -10,8 +10,12 @@ import pytest
 from .conftest import run_forked
 from .matrix import choices, questions
 
-# `(org_id, user_id) = (…)`, with one more pair of brackets inside at most.
-OWNER = re.compile(r"\(org_id, user_id\) = \((?:[^()]|\([^()]*\))*\)")
+# `(org_id, user_id) = (…)`, with one more pair of brackets inside at most, also with the name of a
+# table before each column, and the user alone.
+OWNER = re.compile(
+    r"\((?:\w+\.)?org_id, (?:\w+\.)?user_id\) = \((?:[^()]|\([^()]*\))*\)"
+    r"|\buser_id = (?:%\(user\)s|:user)"
+)
 DATABASES = [store for store in choices(questions()["store"]) if store != "memory"]
 
 
