@@ -163,6 +163,29 @@ def test_what_rested_in_the_pool_while_the_database_was_away_is_not_handed_out()
     run(check)
 
 
+def test_a_stop_is_heard_while_dead_connections_are_replaced() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+        real, begun = store.pool.check, asyncio.Event()
+
+        async def watched() -> None:
+            begun.set()
+            await real()
+
+        store.pool.check = watched  # type: ignore[method-assign]
+        cut_connections(conninfo)
+        stopped = asyncio.create_task(store.load_thread(thread.id, ME))
+        await begun.wait()
+        stopped.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
+        await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+
+    run(check, database_pool_size=3, database_connect_timeout=2)
+
+
 def test_writers_whose_connections_are_cut_lose_nothing_that_was_acknowledged() -> None:
     async def check(store: PostgresStore, conninfo: str) -> None:
         thread = a_thread()

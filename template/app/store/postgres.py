@@ -99,8 +99,8 @@ class PostgresStore(BaseStore, Retention):
         except UNAVAILABLE as error:
             # A connection that died while it rested in the pool. Each statement may come twice.
             if retry and connection is not None and connection.closed:
-                with suppress(psycopg.Error):
-                    await self.pool.check()
+                with suppress(psycopg.Error):  # the check itself would take a Stop for an error
+                    await asyncio.shield(self.pool.check())
                 return await self._execute(statement, values, retry=False)
             logger.warning("PostgreSQL cannot be used: %s%s", type(error).__name__, _hint(error))
             raise StoreUnavailable from None
