@@ -202,15 +202,20 @@ class Size:
         await self.store.load_item(thread_id, random.choice(items), me)
         return 5
 
-    async def latency(self, question: Callable[["Size"], Awaitable[int]]) -> float:
-        """Median milliseconds of an answer."""
-        took = []
-        for _ in range(PROBES):
+
+Question = Callable[[Size], Awaitable[int]]
+
+
+async def latencies(made: list[Size], question: Question) -> list[float]:
+    """Median milliseconds of an answer of each, asked by turns: others use this machine too."""
+    took: list[list[float]] = [[] for _ in made]
+    for _ in range(PROBES):
+        for size, times in zip(made, took, strict=True):
             began = time.perf_counter()
-            found = await question(self)
-            took.append(time.perf_counter() - began)
+            found = await question(size)
+            times.append(time.perf_counter() - began)
             assert found == 5
-        return median(took) * 1000
+    return [median(times) * 1000 for times in took]
 
 
 async def sizes(server: str, rounds: int) -> list[Row]:
@@ -231,8 +236,14 @@ async def sizes(server: str, rounds: int) -> list[Row]:
         rows = []
         for name, question in questions.items():
             row = Row(f"{name}, ms", at_most=1.2)
-            sides = [partial(size.latency, question) for size in made]
-            rows.append(await sqlite.in_turn(row, rounds, *sides))
+            await latencies(made, question)
+            for number in range(rounds):
+                # Whoever is asked first in the one round is the second in the next.
+                order = made if number % 2 else made[::-1]
+                one, other = await latencies(order, question)
+                row.ours.append(one if number % 2 else other)
+                row.theirs.append(other if number % 2 else one)
+            rows.append(row)
         return rows
 
 
