@@ -16,5 +16,11 @@ def project(projects: dict[str, Path]) -> Path:
 def test_a_million_items_are_found_by_indexes(project: Path, postgres: str) -> None:
     """Of 100,000 threads of 10,000 owners."""
     command = (sys.executable, "-m", "pytest", "-q", "tests/test_plans.py")
-    size = {"PLANS": "10000 10 10 3000", "TEST_DATABASE_URL": postgres}
-    run(*command, cwd=project, PYTHONDONTWRITEBYTECODE="1", **size)
+    size = "10000 10 10 3000"
+    run(
+        *command,
+        cwd=project,
+        PLANS=size,
+        TEST_DATABASE_URL=postgres,
+        PYTHONDONTWRITEBYTECODE="1",
+    )
