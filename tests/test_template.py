@@ -174,12 +174,12 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
 
 
 EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
-# A style that checks tokens of any provider, or sessions in two ways, is more than 450 - 261 lines.
+# Wanted were 450 for all: tokens of any provider, and sessions looked up in two ways, take more.
 STYLES = {
     "anonymous": (["anonymous.py"], 450),
     "header": (["header.py"], 450),
-    "session": (["session.py", "sessions.py"], 500),
-    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 570),
+    "session": (["session.py", "sessions.py"], 520),
+    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 590),
 }
 
 
