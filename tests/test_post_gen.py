@@ -16,186 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-HOOK = Path(__file__).parents[1] / "template" / "hooks" / "post_gen.py"
+from .hooked import HOOKS, PROJECT, Project, make_project
+
+CARRIED = {f"hooks/{path.name}" for path in HOOKS.glob("*.py")}
 AGAIN = "run `python hooks/post_gen.py` again"
-
-SERVER = """
-import json, os, pathlib
-from .answer import answer
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        for stage in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{stage}.complete"})
-        return
-    if scope["path"] == "/health":
-        pathlib.Path("server.pid").write_text(str(os.getpid()))
-        status, lines = 200, []
-    else:
-        assert dict(scope["headers"])[b"content-type"] == b"application/json"
-        status, lines = answer(json.loads((await receive())["body"]))
-    await send({"type": "http.response.start", "status": status, "headers": []})
-    for line in lines:
-        body = f"{line}\\n\\n".encode()
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-"""
-ANSWER = """
-import json, os
-
-def event(type, **fields):
-    return "data: " + json.dumps({"type": type, **fields})
-
-def said(type, text):
-    item = {"type": type, "content": [{"type": "output_text", "text": text}]}
-    return event("thread.item.done", item=item)
-
-def answer(request):
-    assert request["type"] == "threads.create"
-    assert request["params"]["input"]["attachments"] == []
-    asked = request["params"]["input"]["content"][0]["text"]
-    names = "MODEL", "APP_ENV", "OPENAI_API_KEY", "WEB_CONCURRENCY"
-    words = f"{asked} to you", *(f"{name}={os.environ.get(name)}" for name in names[:2])
-    assert not {*names[2:]} & {*os.environ}
-    return 200, [": comment", said("user_message", asked), said("assistant_message", " ".join(words))]
-"""  # noqa: E501
-PROJECT = {
-    ".env.example": "# Secrets are made by the hook.\nVISITOR_SECRET=\nMODEL=\nLOG_LEVEL=info\n",
-    ".gitignore": ".env\n.venv/\n__pycache__/\nserver.pid\n",
-    "pyproject.toml": """
-[project]
-name = "demo"
-version = "0.1.0"
-requires-python = ">=3.11"
-dependencies = ["uvicorn"]
-[dependency-groups]
-dev = ["h11"]
-""",
-    "app/__init__.py": "",
-    "app/main.py": SERVER,
-    "app/answer.py": ANSWER,
-}
-
-
-@dataclass
-class Project:
-    """A project, and the environment variables of its owner."""
-
-    root: Path
-    environ: dict[str, str]
-
-    def command(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run a command in the folder above the project."""
-        return subprocess.run(
-            command,
-            cwd=self.root.parent,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    def hook(self) -> subprocess.CompletedProcess[str]:
-        return self.command(sys.executable, "-I", self.root / "hooks" / "post_gen.py")
-
-    def report(self) -> dict[str, str]:
-        """What a run that has to work says about each step."""
-        result = self.hook()
-        assert (result.returncode, result.stderr) == (0, "")
-        return dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-
-    def first_steps(self) -> dict[str, str]:
-        """What a run says about the steps before the request (to save its time)."""
-        (self.root / "app" / "main.py").unlink(missing_ok=True)
-        result = self.hook()
-        assert "app/main.py is missing" in result.stderr
-        return dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[:-1])
-
-    def failure(self) -> str:
-        """The sentence of a run that has to fail."""
-        result = self.hook()
-        assert result.returncode == 1
-        assert result.stdout.endswith("failed\n")
-        assert result.stderr.startswith("hooks/post_gen.py: ")
-        assert result.stderr.endswith(f"; put that right and {AGAIN}.\n")
-        assert result.stderr.count("\n") == 1
-        assert "Traceback" not in result.stdout + result.stderr
-        return result.stderr
-
-    def git(self, *arguments: str) -> str:
-        result = self.command("git", "-C", self.root, *arguments)
-        assert result.returncode == 0, result.stderr
-        return result.stdout.strip()
-
-    def without(self, tool: str) -> None:
-        Path(self.environ["PATH"], tool).rename(self.root.parent / f"no {tool}")
-
-    def bring(self, tool: str) -> None:
-        (self.root.parent / f"no {tool}").rename(Path(self.environ["PATH"], tool))
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        text = (self.root / file).read_text()
-        assert text.count(old) == 1
-        (self.root / file).write_text(text.replace(old, new))
-
-    def answers(self, lines: str, status: int = 200) -> None:
-        with (self.root / "app" / "answer.py").open("a") as file:
-            file.write(f"def answer(request):\n    return {status}, {lines}\n")
-
-    def has_server(self) -> bool:
-        try:
-            os.kill(int((self.root / "server.pid").read_text()), 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Where git, the real uv (not a version manager's stand-in) and uv's filled cache are."""
-
-    def said(*command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    show = "import os; print(os.environ['UV'])"
-    git, uv = shutil.which("git"), said("uv", "run", "--no-project", "python", "-c", show)
-    assert git
-    warm = tmp_path_factory.mktemp("warm")
-    (warm / "pyproject.toml").write_text(PROJECT["pyproject.toml"])
-    said(uv, "sync", "--project", str(warm), "--python", sys.executable)
-    return {"git": git, "uv": uv, "cache": said(uv, "cache", "dir")}
-
-
-def make_project(root: Path, tools: dict[str, str]) -> Project:
-    around = root.parent / f"{root.name} around"
-    around.mkdir()
-    for tool in ("git", "uv"):
-        (around / tool).symlink_to(tools[tool])
-    identity = "[user]\nname = Owner\nemail = owner@example.org\n"
-    (around / "gitconfig").write_text(f"{identity}[core]\nexcludesFile = {os.devnull}\n")
-    for file, text in PROJECT.items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text(text)
-    (root / "hooks").mkdir()
-    shutil.copy(HOOK, root / "hooks")
-    foreign = re.compile("GIT_|UV_PROJECT_ENVIRONMENT")
-    environ = {name: value for name, value in os.environ.items() if not foreign.match(name)} | {
-        "PATH": str(around),
-        "UV_CACHE_DIR": tools["cache"],
-        "PIP_NO_COMPILE": "1",
-        "UV_OFFLINE": "1",
-        "UV_PYTHON": sys.executable,
-        "GIT_CONFIG_GLOBAL": str(around / "gitconfig"),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CEILING_DIRECTORIES": str(root.parent.parent),
-    }
-    return Project(root, environ)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +39,7 @@ def served(made: Project) -> Iterator[Project]:
     yield made
     for file in ("app/main.py", "app/answer.py"):
         (made.root / file).write_text(PROJECT[file])
-    shutil.copy(HOOK, made.root / "hooks")
+    shutil.copytree(HOOKS, made.root / "hooks", dirs_exist_ok=True)
     assert not made.has_server()
 
 
@@ -233,7 +61,7 @@ def test_a_fresh_project_is_made_ready(project: Project) -> None:
 def test_the_first_commit_leaves_a_clean_tree_and_no_secret(project: Project) -> None:
     project.report()
     assert project.git("status", "--porcelain") == ""
-    assert set(project.git("ls-files").split()) == {*PROJECT, "hooks/post_gen.py", "uv.lock"}
+    assert set(project.git("ls-files").split()) == {*PROJECT, *CARRIED, "uv.lock"}
     assert project.git("log", "--format=%an %ae %cn") == "Owner owner@example.org Owner"
 
 
@@ -371,7 +199,7 @@ def test_what_is_missing_in_the_environment_is_added(project: Project) -> None:
 
 def test_an_interrupted_run_goes_on_the_next_time(project: Project) -> None:
     project.without("uv")
-    hook = [sys.executable, "-I", str(project.root / "hooks" / "post_gen.py")]
+    hook = [sys.executable, "-Es", str(project.root / "hooks" / "post_gen.py")]
     run = subprocess.Popen(
         hook,
         env=project.environ,
@@ -573,20 +401,20 @@ def test_a_server_that_dies_while_it_answers_is_quoted(served: Project) -> None:
 
 
 def test_a_server_that_is_never_healthy_is_given_up(served: Project) -> None:
-    served.edit("hooks/post_gen.py", "= 60, 1800, 90, 60", "= 60, 1800, 1, 60")
+    served.edit("hooks/post_gen.py", "= 90, 60", "= 1, 60")
     served.edit("app/main.py", "200, []", "503, []")
     assert "GET /health was not answered with 200 within 1 s" in served.failure()
 
 
 def test_an_answer_without_end_is_cut_and_its_server_killed(served: Project) -> None:
-    served.edit("hooks/post_gen.py", "= 60, 1800, 90, 60", "= 60, 1800, 90, 1")
+    served.edit("hooks/post_gen.py", "= 90, 60", "= 90, 1")
     served.edit("hooks/post_gen.py", "wait(timeout=5)", "wait(timeout=0.3)")
     served.answers('(": still there" for _ in iter(lambda: __import__("time").sleep(0.1), 0))')
     assert "its answer took over 1 s" in served.failure()
 
 
 def test_a_silent_server_is_cut(served: Project) -> None:
-    served.edit("hooks/post_gen.py", "= 60, 1800, 90, 60", "= 60, 1800, 90, 1")
+    served.edit("hooks/post_gen.py", "= 90, 60", "= 90, 1")
     served.edit("hooks/post_gen.py", "wait(timeout=5)", "wait(timeout=0.3)")
     served.answers('__import__("time").sleep(60)')
     assert "timed out" in served.failure()
@@ -595,10 +423,12 @@ def test_a_silent_server_is_cut(served: Project) -> None:
 # The file
 
 
-def test_the_hook_is_plain_python_of_the_standard_library() -> None:
-    source = HOOK.read_text()
+@pytest.mark.parametrize("hook", sorted(path.name for path in HOOKS.glob("*.py")))
+def test_a_hook_is_plain_python_of_the_standard_library(hook: str) -> None:
+    source = (HOOKS / hook).read_text()
     nodes = list(ast.walk(ast.parse(source)))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    own = {path.stem for path in HOOKS.glob("*.py")}
     modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert {module.split(".")[0] for module in modules} <= sys.stdlib_module_names
+    assert {module.split(".")[0] for module in modules} <= sys.stdlib_module_names | own
     assert not re.search(r"\{[{%#]", source)

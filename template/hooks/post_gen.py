@@ -10,36 +10,37 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import os
 import re
 import secrets
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-UNFINISHED = VENV / "unfinished"  # there while pip works in it
-AGAIN = "run `python hooks/post_gen.py` again"
-ALREADY = "already there"
+from steps import (
+    ALREADY,
+    ENVIRON,
+    ROOT,
+    StepFailed,
+    last_words,
+    make_environment,
+    must,
+    perform,
+    project_python,
+    run,
+    short,
+)
 
-COMMAND_SECONDS, INSTALL_SECONDS, START_SECONDS, ANSWER_SECONDS = 60, 1800, 90, 60
+START_SECONDS, ANSWER_SECONDS = 90, 60
 
 EMPTY_SECRET = re.compile(rb"^([A-Z0-9_]+_SECRET=)[ \t]*(?=\r?$)", re.MULTILINE)
 NEUTRAL = {"user.name": "ChatKit template", "user.email": "chatkit@localhost"}
-# What would send git, uvicorn or the model elsewhere than to this project.
-FOREIGN = re.compile("GIT_(DIR|WORK_TREE|INDEX)|VIRTUAL_ENV|WEB_CONC|UVICORN_|(AZURE_)?OPENAI_")
-ENVIRON = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
 OFFLINE = {"MODEL": "offline", "APP_ENV": "development", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
 HELLO = [{"type": "input_text", "text": "Hello"}]
 REQUEST = {
@@ -47,51 +48,6 @@ REQUEST = {
     "params": {"input": {"content": HELLO, "attachments": [], "inference_options": {}}},
 }
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class StepFailed(Exception):
-    """What went wrong, in words that end well with "put that right"."""
-
-
-def short(text: str, limit: int = 400) -> str:
-    line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def last_words(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    return short(" ".join(lines[-2:])) or "nothing"
-
-
-def run(
-    *command: str, seconds: float = COMMAND_SECONDS, environ: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**ENVIRON, "LC_ALL": "C", **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-        )
-    except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", str(error))
-    except subprocess.TimeoutExpired:
-        raise StepFailed(f"`{short(' '.join(command), 120)}` took over {seconds} s") from None
-
-
-def must(*command: str, seconds: float = COMMAND_SECONDS) -> str:
-    """What the command printed; raises StepFailed when it fails."""
-    result = run(*command, seconds=seconds)
-    if result.returncode != 0:
-        said = result.stderr if result.stderr.strip() else result.stdout
-        error = re.search(r"^(fatal|error|ERROR): .*", said, re.MULTILINE | re.DOTALL)
-        words = short(error[0] if error else said)
-        raise StepFailed(f"`{short(' '.join(command), 120)}` failed in {ROOT} ({words})")
-    return result.stdout.strip()
 
 
 def make_env_file() -> str:
@@ -115,50 +71,6 @@ def make_env_file() -> str:
     finally:
         draft.unlink(missing_ok=True)
     return "done: made from .env.example with fresh secrets"
-
-
-def make_environment() -> str:
-    if VENV.exists() and (UNFINISHED.exists() or run(str(VENV_PYTHON), "-c", "").returncode):
-        VENV_PYTHON.unlink(missing_ok=True)  # first, so that a half-removed one counts as half-made
-        shutil.rmtree(VENV)
-    uv = shutil.which("uv")
-    if uv is None:
-        return install_with_pip()
-    if run(uv, "sync", "--check", seconds=INSTALL_SECONDS).returncode == 0:
-        return ALREADY
-    must(uv, "sync", seconds=INSTALL_SECONDS)
-    return "done: uv sync"
-
-
-def install_with_pip() -> str:
-    wanted, python, made_before = dependencies(), str(VENV_PYTHON), VENV_PYTHON.exists()
-    if made_before:
-        if run(python, "-m", "pip", "--version").returncode != 0:  # as uv makes it
-            must(python, "-m", "ensurepip", seconds=INSTALL_SECONDS)
-        install = ("install", "--dry-run", *wanted)  # a refusal leaves what is there
-        if "Would install" not in must(python, "-m", "pip", *install, seconds=INSTALL_SECONDS):
-            return ALREADY
-    VENV.mkdir(exist_ok=True)
-    UNFINISHED.touch()
-    if not made_before:
-        must(sys.executable, "-m", "venv", str(VENV), seconds=INSTALL_SECONDS)
-    must(python, "-m", "pip", "install", *wanted, seconds=INSTALL_SECONDS)
-    UNFINISHED.unlink()
-    return "done: .venv with pip, because uv is not installed"
-
-
-def dependencies() -> list[str]:
-    """What pip has to install; pip itself, so that the list is never empty."""
-    try:
-        import tomllib
-
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    except ModuleNotFoundError:
-        raise StepFailed("uv is missing, and without it Python 3.11 or later is needed") from None
-    except ValueError as error:
-        raise StepFailed(f"pyproject.toml cannot be read ({error})") from None
-    dev = project.get("dependency-groups", {}).get("dev", [])
-    return ["pip", *project.get("project", {}).get("dependencies", []), *dev]
 
 
 def make_repository() -> str:
@@ -224,14 +136,6 @@ def ask_server() -> str:
             stop(server)
 
 
-def project_python() -> str:
-    uv = shutil.which("uv")
-    if uv is None:
-        return str(VENV_PYTHON)
-    show = "import sys; print(sys.executable)"  # not always in .venv: a workspace has one for all
-    return must(uv, "run", "--no-sync", "--quiet", "python", "-c", show)
-
-
 def stop(server: subprocess.Popen[bytes]) -> None:
     for end in (server.terminate, server.kill):
         if server.poll() is None:
@@ -279,24 +183,5 @@ STEPS = {
 }
 
 
-def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        for name, step in STEPS.items():
-            print(f"{name:<13}", end="", flush=True)
-            print(step(), flush=True)
-        return 0
-    except (StepFailed, OSError) as error:
-        word, code, sentence = "failed", 1, f"{error}; put that right and {AGAIN}"
-    except KeyboardInterrupt:
-        word, code, sentence = "interrupted", 130, f"interrupted; {AGAIN} to go on"
-    with contextlib.suppress(OSError):
-        print(word, flush=True)
-    print(f"hooks/post_gen.py: {sentence}.", file=sys.stderr)
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(perform("hooks/post_gen.py", STEPS))

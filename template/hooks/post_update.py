@@ -1,0 +1,159 @@
+"""Look after a project that has been updated: `python hooks/post_update.py`, as often as you like.
+The template's file: improvements arrive through `copier update`.
+
+One line a step: conflicts, which Copier leaves in the files without a word, the environment, the
+settings that `.env` lacks, migrations, what a new level is meant for, and the project's tests.
+Exits 1 with one sentence on stderr when a step fails, 130 when it is interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+
+from steps import (
+    ROOT,
+    StepFailed,
+    last_words,
+    make_environment,
+    must,
+    perform,
+    project_python,
+    run,
+    short,
+)
+
+TEST_SECONDS, DATABASE_SECONDS = 3600, 60
+ANSWERS = ".copier-answers.yml"
+# What a level is made for, beside what it does: other answers work as well.
+MEANT_FOR = {"production": {"auth": "jwt", "store": "postgres"}}
+
+SETTING = re.compile(r"(?:export +)?([A-Z][A-Z0-9_]*) *=(.*)")
+SWITCHED_OFF = re.compile(r"# ?([A-Z][A-Z0-9_]*)=(\S*)")
+DONE_BY = "`uv run alembic upgrade head`"
+TESTS = re.compile(r"\d+ (?:passed|failed|error)")
+
+
+def find_conflicts() -> str:
+    git = shutil.which("git")
+    if git is None:
+        raise StepFailed("git is not installed, and without it nobody knows what the update did")
+    must(git, "rev-parse", "--git-dir")
+    marks = run(git, "grep", "--untracked", "-I", "-n", "-E", "^<<<<<<< |^>>>>>>> ").stdout
+    found: dict[str, str] = {}
+    for line in marks.splitlines():
+        file, number, _ = line.split(":", 2)
+        found.setdefault(file, number)
+    if found:
+        places = listed([f"{file} (line {number})" for file, number in found.items()])
+        raise StepFailed(
+            f"your edits and the template's meet in {places}: keep what is right there"
+        )
+    rejected = must(git, "ls-files", "--others", "--exclude-standard", "--", "*.rej").splitlines()
+    if rejected:
+        raise StepFailed(
+            f"edits that found no place are in {listed(rejected)}: put them in by hand"
+        )
+    unmerged = must(git, "diff", "--name-only", "--diff-filter=U", "--relative").splitlines()
+    if unmerged:
+        raise StepFailed(f"git waits for `git add {' '.join(unmerged)}`")
+    return "none"
+
+
+def listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def name_settings() -> str:
+    """The settings of `.env.example` that `.env` does not speak of, with their meaning."""
+    if not (ROOT / ".env").is_file():
+        return "skipped: there is no .env, `python hooks/post_gen.py` makes it"
+    has = {name for name, _, _ in settings_in(".env")} | set(os.environ)
+    new = [found for found in settings_in(".env.example") if found[0] not in has]
+    if not new:
+        return "none is new"
+    told = f"{len(new)} in .env.example that .env lacks; copy what you need:"
+    return "\n".join([told, *(f"    {name}={value}  {says}".rstrip() for name, value, says in new)])
+
+
+def settings_in(file: str) -> list[tuple[str, str, str]]:
+    """Name, value and the comment above of each setting, also of those that a # switches off."""
+    found, comment, ended = list[tuple[str, str, str]](), list[str](), False
+    for line in (ROOT / file).read_text(encoding="utf-8", errors="replace").splitlines():
+        if match := SETTING.fullmatch(line) or SWITCHED_OFF.fullmatch(line):
+            found.append((match[1], match[2].strip(), short(" ".join(comment), 300)))
+            ended = True
+        elif line.startswith("#"):
+            comment = [*([] if ended else comment), line.lstrip("# ")]
+            ended = False
+        else:
+            comment = []
+    return found
+
+
+def name_migrations() -> str:
+    if not (ROOT / "alembic.ini").is_file():
+        return "none in this project"
+    change = run("git", "status", "--porcelain", "--untracked-files=all", "--", "migrations").stdout
+    new = [line.rpartition("/")[2] for line in change.splitlines() if line[:1] in "?A"]
+    brought = f"the update brought {listed(new)}; " if new else ""
+    current = run(project_python(), "-m", "alembic", "current", seconds=DATABASE_SECONDS)
+    if "DATABASE_URL is not set" in current.stderr:
+        return f"{brought}the embedded database takes them at the next start"
+    if current.returncode != 0:
+        said = last_words(current.stderr)
+        return f"{brought}not compared, as the database was not reached ({said}); then {DONE_BY}"
+    heads = must(project_python(), "-m", "alembic", "heads").splitlines()
+    have = {line.split()[0] for line in current.stdout.splitlines() if line.strip()}
+    pending = [line.split()[0] for line in heads if line.split()[0] not in have]
+    if not pending:
+        return f"{brought}none is pending"
+    return f"{brought}{listed(pending)} is pending in your database: {DONE_BY}"
+
+
+def name_answers() -> str:
+    """After a change of the level, the answers that the new one is meant for."""
+    before = run("git", "show", f"HEAD:./{ANSWERS}").stdout
+    level = answer_in((ROOT / ANSWERS).read_text(encoding="utf-8"), "level")
+    if answer_in(before, "level") in (level, None):
+        return "the level is as it was"
+    now = (ROOT / ANSWERS).read_text(encoding="utf-8")
+    meant = MEANT_FOR.get(level or "", {})
+    other = {name: value for name, value in meant.items() if answer_in(now, name) != value}
+    if not other:
+        return f"level {level} goes well with your other answers"
+    data = " ".join(f"--data {name}={value}" for name, value in other.items())
+    words = listed([f"{name} {value}" for name, value in other.items()])
+    return f"level {level} is meant for {words}: commit, then `copier update --defaults {data}`"
+
+
+def answer_in(text: str, name: str) -> str | None:
+    match = re.search(rf"^{name}: *(.*?) *$", text, re.MULTILINE)
+    return match[1].strip("'\"") if match else None
+
+
+def run_tests() -> str:
+    result = run(project_python(), "-m", "pytest", "-q", seconds=TEST_SECONDS)
+    summary = next(
+        (line for line in reversed(result.stdout.splitlines()) if TESTS.search(line)), ""
+    )
+    if result.returncode != 0:
+        words = summary.strip("= ") or last_words(result.stdout + result.stderr)
+        raise StepFailed(f"the project's tests do not pass ({words}); `uv run pytest` shows them")
+    return summary.strip("= ")
+
+
+STEPS = {
+    "conflicts": find_conflicts,
+    "environment": make_environment,
+    "settings": name_settings,
+    "migrations": name_migrations,
+    "answers": name_answers,
+    "tests": run_tests,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(perform("hooks/post_update.py", STEPS))
