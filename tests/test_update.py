@@ -2,28 +2,168 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import copier
 import pytest
+import yaml
 
-from .matrix import choices, questions
+from .conftest import run_forked
+from .matrix import ROOT, Answers, choices, combinations, name_of, questions
 from .rendering import COPIER, clone_template, commit, git, render, run, tree
+from .updates import LEVELS, edit, is_clean, levels_up, replace, update, without_answers
 
-NEW_TOOL = '''
+Make = Callable[[Answers], Path]
+Questions = dict[str, dict[str, Any]]
 
-@function_tool
-async def open_door(ctx: ToolContext) -> str:
-    """Open the door."""
-    return "It is open."
-'''
+BASE = {"level": "agent", "auth": "anonymous", "store": "memory", "model": "openai"}
+
+
+def asked(answers: Answers) -> Answers:
+    """Those of the answers that are asked together."""
+    return next(each for each in combinations() if each.items() <= answers.items())
+
+
+@pytest.fixture(scope="module")
+def edited(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A project with these answers, edited by its owner; made once, only to be looked at."""
+    made: dict[str, Path] = {}
+
+    def make(answers: Answers) -> Path:
+        name = name_of(asked(answers))
+        if name not in made:
+            folder = tmp_path_factory.mktemp("edited") / "project"
+            made[name] = render(template, folder, asked(answers), project_name="Doors")
+            edit(made[name])
+        return made[name]
+
+    return make
 
 
 @pytest.fixture
-def old(template: Path, tmp_path: Path) -> Path:
+def project(edited: Make, tmp_path: Path) -> Make:
+    """A copy of such a project, to be updated."""
+
+    def copy(answers: Answers) -> Path:
+        return shutil.copytree(edited(answers), tmp_path / "project")
+
+    return copy
+
+
+# One answer becomes another
+
+
+@pytest.mark.parametrize(("low", "high"), levels_up())
+def test_a_level_grows_into_a_higher_one(
+    project: Make, edited: Make, tmp_path: Path, template: Path, low: str, high: str
+) -> None:
+    grown = project(BASE | {"level": low})
+    update(grown, {"level": high})
+
+    assert is_clean(grown)
+    if low != "hello":  # from an agent on its owner's edits are all there already
+        assert without_answers(grown) == without_answers(edited(BASE | {"level": high}))
+        return
+    fresh = render(template, tmp_path / "fresh", BASE | {"level": high}, project_name="Doors")
+    agent = {name: (fresh / "app" / name).read_text() for name in ("agent.py", "tools.py")}
+    edit(fresh)
+    for name, text in agent.items():
+        (fresh / "app" / name).write_text(text)
+    assert without_answers(grown) == without_answers(fresh)
+
+
+@pytest.mark.parametrize(("low", "high"), levels_up())
+def test_going_down_a_level_leaves_no_orphan(
+    template: Path, tmp_path: Path, low: str, high: str
+) -> None:
+    project = render(template, tmp_path / "p", BASE | {"level": high}, project_name="Doors")
+    update(project, {"level": low})
+
+    answers = asked(BASE | {"level": low})
+    fresh = render(template, tmp_path / "fresh", answers, project_name="Doors")
+    assert without_answers(project) == without_answers(fresh)
+    folders = [path for path in project.rglob("*") if path.is_dir() and ".git" not in path.parts]
+    assert [path for path in folders if not any(path.iterdir())] == []
+
+
+WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
+# What else a change of the answer may touch.
+OWN = {
+    "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
+    "store": r"app/store/.*|app/data.py|migrations/.*|alembic.ini"
+    r"|tests/(stores/.*|database.py|test_\w+.py)",
+    "model": r"app/model/.*|tests/test_azure.py",
+}
+
+
+def changes() -> Iterator[tuple[str, str, str, str]]:
+    """Each answer to each other one of an agent; at the other levels each to the next one."""
+    for question in OWN:
+        offered = choices(questions()[question])
+        for before, after in itertools.permutations(offered, 2):
+            yield "agent", question, before, after
+        for level in set(choices(questions()["level"])) - {"agent"}:
+            if question in asked(BASE | {"level": level}):
+                for before, after in zip(offered, offered[1:] + offered[:1], strict=True):
+                    yield level, question, before, after
+
+
+@pytest.mark.parametrize(("level", "question", "before", "after"), sorted(changes()))
+def test_another_answer_touches_only_its_files_and_the_wiring(
+    project: Make, edited: Make, level: str, question: str, before: str, after: str
+) -> None:
+    changed = project(BASE | {"level": level, question: before})
+    had = without_answers(changed)
+    update(changed, {question: after})
+
+    assert is_clean(changed)
+    has = without_answers(changed)
+    assert has == without_answers(edited(BASE | {"level": level, question: after}))
+    differing = {name for name in had | has if had.get(name) != has.get(name)}
+    assert {name for name in differing - WIRING if not re.fullmatch(OWN[question], name)} == set()
+    assert {f"app/{question}/{before}.py", f"app/{question}/{after}.py"} <= differing
+
+
+def test_updated_projects_pass_their_own_tests(
+    project: Make, postgres: str, tmp_path: Path, edited: Make
+) -> None:
+    """Each other updated project equals one that is rendered, whose own tests run elsewhere."""
+    changes = {"level": "hello", "auth": "jwt", "store": "sqlite"}
+    grown = []
+    for question, before in changes.items():
+        made = project(BASE | {question: before}).rename(tmp_path / question)
+        update(made, {question: {"level": "agent", "auth": "session"}.get(question, "postgres")})
+        grown.append(made)
+    chosen = "tests/test_protocol.py tests/test_isolation.py tests/test_settings.py"
+    for report in run_forked(postgres, "--with", chosen, *grown).values():
+        assert report["code"] == 0, report["output"]
+
+
+def test_a_greeting_that_was_edited_is_a_conflict_which_the_hook_finds(project: Make) -> None:
+    grown = project(BASE | {"level": "hello"})
+    replace(grown / "app" / "server.py", "Hello! I am your ChatKit backend.", "Hello from Doors.")
+    update(grown, {"level": "agent"})
+
+    assert (grown / "app" / "server.py").read_text().count("<<<<<<< ") == 1
+    hook = (sys.executable, "-Es", "hooks/post_update.py")
+    said = run(*hook, cwd=grown, check=False)
+    assert "your edits and the template's meet in app/server.py (line " in said
+    assert "put that right" in said
+    assert (grown / "app" / "doors.py").exists()
+
+
+# A newer version
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
     """The template with an older release, from which version B differs in many files."""
-    older = clone_template(tmp_path / "template", "0.0.1")
-    return older
+    return clone_template(tmp_path / "template", "0.0.1")
 
 
 def release(template: Path, tag: str) -> None:
@@ -42,111 +182,188 @@ def release(template: Path, tag: str) -> None:
     git(template, "tag", tag)
 
 
-def edit(project: Path) -> None:
-    """What the owner of an agent does to it within a week."""
-    edit_around(project)
-    agent = project / "app" / "agent.py"
-    if agent.exists():
-        text = agent.read_text().replace("You are a helpful assistant.", "You sell doors.")
-        text = text.replace("tools=[roll_dice]", "tools=[roll_dice, open_door]")
-        agent.write_text(text.replace("import roll_dice", "import open_door, roll_dice"))
-        tools = project / "app" / "tools.py"
-        tools.write_text(tools.read_text() + NEW_TOOL)
-
-
-def edit_around(project: Path) -> None:
-    """The edits that any level takes."""
-    readme = project / "README.md"
-    head, _, rest = readme.read_text().partition("\n## Start")
-    readme.write_text(f"{head}\nWe sell doors.\n\n## Start{rest}")
-    pyproject = project / "pyproject.toml"
-    text = pyproject.read_text()
-    pyproject.write_text(text.replace('    "fastapi', '    "doors>=1",\n    "fastapi'))
-    (project / "app" / "doors.py").write_text('"""Our doors."""\n')
-    (project / ".env").write_text("VISITOR_SECRET=mine\n")
-
-
-def updated(project: Path, *data: str) -> None:
-    commit(project, "Edit")
-    options = [f"--data={answer}" for answer in data]
-    run(COPIER, "update", "--defaults", *options, cwd=project)
-    assert "UU" not in run("git", "status", "--porcelain", cwd=project)
-    assert not [name for name, text in tree(project).items() if "<<<<<<<" in text]
-    assert not list(project.rglob("*.rej"))
-
-
-def answers_aside(folder: Path) -> dict[str, str]:
-    return tree(folder, ".copier-answers.yml")
-
-
-@pytest.mark.parametrize("level", ["hello", "agent"])
+@pytest.mark.parametrize("level", choices(questions()["level"]))
 def test_an_update_equals_a_fresh_render_plus_the_edits(
     old: Path, tmp_path: Path, level: str
 ) -> None:
-    project = render(old, tmp_path / "project", {"level": level}, project_name="Doors")
+    answers = asked(BASE | {"level": level})
+    project = render(old, tmp_path / "project", answers, project_name="Doors")
     edit(project)
+    commit(project, "Edit")
+    assert "up-to-date" in run(COPIER, "check-update", cwd=project)
     release(old, "0.0.2")
 
-    updated(project)
-    fresh = render(old, tmp_path / "fresh", {"level": level}, project_name="Doors")
+    assert "0.0.2" in run(COPIER, "check-update", cwd=project)
+    assert run(COPIER, "check-update", "--exit-code", cwd=project, check=False)
+    run(COPIER, "update", "--defaults", cwd=project)
+    assert is_clean(project)
+    fresh = render(old, tmp_path / "fresh", answers, project_name="Doors")
     edit(fresh)
-    assert answers_aside(project) == answers_aside(fresh)
+    assert without_answers(project) == without_answers(fresh)
     assert "IMPROVED" in (project / "app" / "stream.py").read_text()
     assert (project / "app" / "added.py").exists()
     assert (project / ".env").read_text() == "VISITOR_SECRET=mine\n"
 
 
-def test_hello_grows_into_an_agent(old: Path, tmp_path: Path) -> None:
-    project = render(old, tmp_path / "project", {"level": "hello"}, project_name="Doors")
-    edit_around(project)
-
-    updated(project, "level=agent")
-    fresh = render(old, tmp_path / "fresh", {"level": "agent"}, project_name="Doors")
-    edit_around(fresh)
-    assert answers_aside(project) == answers_aside(fresh)
-
-
-def test_going_down_a_level_leaves_no_orphan(old: Path, tmp_path: Path) -> None:
-    project = render(old, tmp_path / "project", {"level": "agent"}, project_name="Doors")
-    updated(project, "level=hello")
-    fresh = render(old, tmp_path / "fresh", {"level": "hello"}, project_name="Doors")
-    assert answers_aside(project) == answers_aside(fresh)
-    assert not (project / "app" / "model").exists()
-
-
-WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
-# What else a change of the answer may touch.
-OWN = {
-    "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
-    "store": r"app/store/.*|app/data.py|migrations/.*|alembic.ini"
-    r"|tests/(stores/.*|database.py|test_\w+.py)",
-    "model": r"app/model/.*|tests/test_(azure|litellm).py",
-}
-
-
-def changes() -> Iterator[tuple[str, str, str]]:
-    """Each answer to each other one."""
-    for question in OWN:
-        for pair in itertools.permutations(choices(questions()[question]), 2):
-            yield question, *pair
-
-
-@pytest.mark.parametrize(("question", "before", "after"), list(changes()))
-def test_another_answer_touches_only_its_files_and_the_wiring(
-    old: Path, tmp_path: Path, question: str, before: str, after: str
+def test_a_recopy_gives_the_templates_text_back_and_leaves_files_of_ones_own(
+    project: Make, template: Path, tmp_path: Path
 ) -> None:
-    answers = {"level": "agent", question: before}
-    project = render(old, tmp_path / "project", answers, project_name="Doors")
-    edit(project)
-    commit(project, "Edit")
-    had = answers_aside(project)
+    again = project(BASE)
+    commit(again, "Edit")
+    run(COPIER, "recopy", "--defaults", "--overwrite", cwd=again)
 
-    updated(project, f"{question}={after}")
-    fresh = render(old, tmp_path / "fresh", answers | {question: after}, project_name="Doors")
+    fresh = render(template, tmp_path / "fresh", BASE, project_name="Doors")
+    left = tree(again)
+    assert left.pop("app/doors.py")
+    assert left.pop(".env")
+    assert left == tree(fresh)
+
+
+# Released versions
+
+CHANGELOG = "CHANGELOG.md"
+OWNERS = ("app/server.py", "app/agent.py", "app/tools.py", "README.md")
+
+
+def released() -> list[str]:
+    """The versions that CHANGELOG has, oldest first."""
+    return re.findall(r"^## (\d\S*)", (ROOT / CHANGELOG).read_text(), re.MULTILINE)[::-1]
+
+
+def commit_of(version: str) -> str:
+    """The commit that released a version: the first one whose CHANGELOG has its heading.
+
+    Tags need not travel with a clone, its history does.
+    """
+    heading = rf"^## {re.escape(version)}( |$)"
+    found = git(ROOT, "log", "--reverse", "--format=%H", f"-G{heading}", "--", CHANGELOG).split()
+    assert found, (
+        f"The history has no commit whose {CHANGELOG} has `## {version}`: commit it, or fetch "
+        "the whole history (`git fetch --unshallow`)."
+    )
+    return found[0]
+
+
+def take(version: str, folder: Path) -> None:
+    """Put the files of a released version into the folder, in place of what is there."""
+    for path in folder.iterdir():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    archive = folder.parent / f"{version}.tar"
+    git(ROOT, "archive", f"--output={archive}", commit_of(version))
+    run("tar", "-xf", archive, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every released version as a tagged commit, and the working tree above them."""
+    folder = tmp_path_factory.mktemp("releases") / "template"
+    folder.mkdir()
+    for version in released():
+        take(version, folder)
+        commit(folder, version)
+        git(folder, "tag", version)
+    if released():
+        run("git", "rm", "-r", "--quiet", ".", cwd=folder)
+    return clone_template(folder, "9999.0.0")
+
+
+def test_the_newest_released_version_is_this_projects() -> None:
+    versions = released()
+    assert versions
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == versions[-1]
+
+
+@pytest.mark.parametrize("level", choices(questions()["level"]))
+@pytest.mark.parametrize("version", released())
+def test_a_project_of_a_released_version_updates_to_this_one(
+    releases: Path, tmp_path: Path, version: str, level: str
+) -> None:
+    before = questions_of(releases, version)
+    if level not in choices(before["level"]):
+        level = LEVELS[0]  # it came later
+    answers = asked(BASE | {"level": level})
+    project = tmp_path / "project"
+    copier.run_copy(
+        str(releases),
+        project,
+        data={**answers, "project_name": "Doors"},
+        vcs_ref=version,
+        defaults=True,
+        quiet=True,
+    )
+    edit(project)
+    update(project)
+
+    assert is_clean(project)
+    fresh = render(releases, tmp_path / "fresh", answers, project_name="Doors")
     edit(fresh)
-    has = answers_aside(project)
-    assert has == answers_aside(fresh)
-    changed = {name for name in had | has if had.get(name) != has.get(name)}
-    others = {name for name in changed - WIRING if not re.fullmatch(OWN[question], name)}
-    assert others == set()
-    assert {f"app/{question}/{before}.py", f"app/{question}/{after}.py"} <= changed
+    assert without_answers(project) == without_answers(fresh)
+    assert "_commit: 9999.0.0" in (project / ".copier-answers.yml").read_text()
+
+
+def questions_of(releases: Path, version: str) -> Questions:
+    config = yaml.safe_load(git(releases, "show", f"{version}:copier.yml"))
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def lost(before: Questions, now: Questions) -> list[str]:
+    """The answers of an older version that would be forgotten without a word.
+
+    Copier drops an answer whose question or choice is gone. What it was can still be read in the
+    default of another question, by its old name; a choice cannot.
+    """
+    defaults = " ".join(str(question.get("default", "")) for question in now.values())
+    gone = [name for name in before if name not in now and not re.search(rf"\b{name}\b", defaults)]
+    return gone + [
+        f"{name}={choice}"
+        for name in before
+        if name in now
+        for choice in choices(before[name])
+        if choice not in choices(now[name])
+    ]
+
+
+@pytest.mark.parametrize("version", released())
+def test_no_answer_and_no_owners_file_of_a_released_version_is_lost(
+    releases: Path, version: str
+) -> None:
+    assert lost(questions_of(releases, version), questions()) == []
+    names = git(releases, "ls-tree", "-r", "--name-only", version, "template").split()
+    had = {name.removeprefix("template/").removesuffix(".jinja") for name in names}
+    has = {
+        path.relative_to(ROOT / "template").as_posix() for path in (ROOT / "template").rglob("*")
+    }
+    assert set(OWNERS) & had <= {name.removesuffix(".jinja") for name in has}
+
+
+def test_a_question_or_a_choice_that_is_renamed_without_a_way_forward_is_caught() -> None:
+    before: Questions = {"store": {"choices": ["memory", "sqlite"], "default": "memory"}}
+    assert lost(before, before) == []
+    assert lost(before, {"storage": before["store"]}) == ["store"]
+    assert lost(before, {"store": {"choices": ["memory", "file"]}}) == ["store=sqlite"]
+    forward = {"choices": ["memory", "sqlite"], "default": "{{ store | default('memory') }}"}
+    assert lost(before, {"storage": forward}) == []
+
+
+def test_a_question_that_is_renamed_with_a_way_forward_keeps_its_answer(
+    old: Path, tmp_path: Path
+) -> None:
+    answers = {"level": "agent", "model_name": "gpt-x"}
+    project = render(old, tmp_path / "project", answers, project_name="Doors")
+    config = old / "copier.yml"
+    text = config.read_text()
+    at = text.index("model_name:\n")
+    renamed = text[:at] + text[at:].replace("model_name", "model_id").replace(
+        'default: ""', "default: \"{{ model_name | default('') }}\"", 1
+    )
+    config.write_text(renamed)
+    wiring = old / "template" / "app" / "model" / "__init__.py.jinja"
+    replace(wiring, "{{ model_name }}", "{{ model_id }}")
+    commit(old, "Rename")
+    git(old, "tag", "0.0.2")
+
+    update(project)
+    assert "model_id: gpt-x" in (project / ".copier-answers.yml").read_text()
+    assert 'model: str = "gpt-x"' in (project / "app" / "model" / "__init__.py").read_text()

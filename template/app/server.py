@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from chatkit import types as ck
 
 from .agent import assistant
 from .context import RequestContext
@@ -15,7 +15,9 @@ class Server(AgentServer):
     models = ()
 
     async def respond(
-        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
-    ) -> AsyncIterator[ThreadStreamEvent]:
+        self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ck.ThreadStreamEvent]:
         async for event in self.run(assistant, thread, message, context):
             yield event
+
+    # What else the server is to do follows here, such as `add_feedback`.

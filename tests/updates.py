@@ -1,0 +1,77 @@
+"""What the owner of a project does to it within a week, and how Copier updates it then."""
+
+import re
+from pathlib import Path
+
+import copier
+
+from .matrix import Answers, check_keys, choices, questions
+from .rendering import commit, run, tree
+
+LEVELS = ["hello", "agent", "production"]  # from low to high
+
+NEW_TOOL = '''
+
+@function_tool
+async def open_door(ctx: ToolContext) -> str:
+    """Open the door."""
+    return "It is open."
+'''
+NEW_METHOD = '''
+    async def doors(self) -> int:
+        """How many doors we have."""
+        return 2
+'''
+
+
+def levels_up() -> list[tuple[str, str]]:
+    """Each level with each higher one that there is."""
+    offered = choices(questions()["level"])
+    assert set(offered) <= set(LEVELS), "say in tests/updates.py how high the new level is"
+    rising = [level for level in LEVELS if level in offered]
+    return [(low, high) for at, low in enumerate(rising) for high in rising[at + 1 :]]
+
+
+def edit(project: Path) -> None:
+    """New instructions and a new tool, a method, a module, a paragraph and a dependency."""
+    replace(project / "README.md", "\n## Start", "\nWe sell doors.\n\n## Start")
+    replace(project / "pyproject.toml", '    "fastapi', '    "doors>=1",\n    "fastapi')
+    (project / "app" / "doors.py").write_text('"""Our doors."""\n')
+    (project / ".env").write_text("VISITOR_SECRET=mine\n")
+    server = project / "app" / "server.py"
+    server.write_text(server.read_text() + NEW_METHOD)
+    if (project / "app" / "agent.py").exists():
+        edit_agent(project)
+
+
+def edit_agent(project: Path) -> None:
+    agent, tools = project / "app" / "agent.py", project / "app" / "tools.py"
+    replace(agent, "You are a helpful assistant.", "You sell doors.")
+    replace(agent, "tools=[roll_dice", "tools=[open_door, roll_dice")
+    replace(agent, "import roll_dice", "import open_door, roll_dice")
+    tools.write_text(tools.read_text() + NEW_TOOL)
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    """Raises AssertionError unless the text is there exactly once."""
+    text = file.read_text()
+    assert text.count(old) == 1, (file, old)
+    file.write_text(text.replace(old, new))
+
+
+def update(project: Path, answers: Answers | None = None) -> None:
+    """Commit, and update to the newest version and to other answers, as the command line does."""
+    check_keys(answers or {})
+    commit(project, "Edit")
+    copier.run_update(str(project), data=answers, defaults=True, overwrite=True, quiet=True)
+
+
+def is_clean(project: Path) -> bool:
+    """Whether the update left neither conflicts nor edits that found no place."""
+    marked = [text for text in tree(project).values() if re.search("^<<<<<<< ", text, re.MULTILINE)]
+    unmerged = "UU" in run("git", "status", "--porcelain", cwd=project)
+    return not (marked or unmerged or any(project.rglob("*.rej")))
+
+
+def without_answers(project: Path) -> dict[str, str]:
+    return tree(project, ".copier-answers.yml")
