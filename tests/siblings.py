@@ -15,7 +15,7 @@ TEMPLATE = ROOT / "template"
 def default_answers() -> dict[str, str]:
     """The first choice of each question, and the text that stands there for the others."""
     return {
-        name: question["default"] if choices(question) else ""
+        name: choices(question)[0] if choices(question) else ""
         for name, question in questions().items()
     }
 

@@ -95,6 +95,7 @@ def serving(
     """The address of a server process that has come up, and the process."""
     port = free_port()
     clean = {name: value for name, value in os.environ.items() if "OPENAI" not in name}
+    environment = {name: text.replace("{port}", str(port)) for name, text in environment.items()}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--port", str(port)],

@@ -42,7 +42,8 @@ def test_a_question_says_what_it_means_and_has_a_default(name: str) -> None:
     assert len(question["help"]) > 20
     assert "default" in question
     if offered := choices(question):
-        assert question["default"] in offered
+        # What was seen decides, or the first choice: see tests/test_joining.py.
+        assert question["default"] == offered[0] or "seen.jinja" in question["default"]
         assert all(str(value) in label for label, value in question["choices"].items())
     else:
         assert "as in" in question["validator"] or "leave it empty" in question["validator"]
@@ -154,6 +155,7 @@ LATER = {
     "logs.py": 65,
     "main.py": 22,
     "model/openai.py": 3,
+    "joining.py": 14,
     "run.py": 39,
     "settings.py": 4,
     "store/base.py": 39,

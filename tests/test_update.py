@@ -97,7 +97,7 @@ OWN = {
     "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
     "store": r"app/store/.*|app/data.py|migrations/.*|alembic.ini"
     r"|tests/(stores/.*|database.py|test_\w+.py)",
-    "model": r"app/model/.*|tests/test_azure.py",
+    "model": r"app/model/.*|tests/test_(azure|litellm).py",
 }
 
 

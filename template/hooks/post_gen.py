@@ -1,8 +1,9 @@
 """Make a freshly rendered project ready to chat: `python hooks/post_gen.py`, as often as you like.
 The template's file: improvements arrive through `copier update`.
 
-Four steps, one line each: `.env`, the environment, the git repository, one request to the project's
-own server. A finished step is left alone the next time, an interrupted one is taken up again.
+Five steps, one line each: `.env`, the environment, the git repository, code that is here and how to
+join it, one request to the project's own server. A finished step is left alone the next
+time, an interrupted one is taken up again.
 Exits 1 with one sentence on stderr when a step fails, 130 when it is interrupted.
 """
 
@@ -23,6 +24,7 @@ import tempfile
 import time
 import urllib.request
 
+import joining
 from steps import (
     ALREADY,
     ENVIRON,
@@ -179,6 +181,7 @@ STEPS = {
     ".env": make_env_file,
     "environment": make_environment,
     "git": make_repository,
+    "joining": joining.describe,
     "request": ask_server,
 }
 

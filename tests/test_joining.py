@@ -1,0 +1,369 @@
+"""Copying into a folder that has code already, and mounting into an application that exists."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from .rendering import COPIER, commit, render, run, tree
+from .test_command_line import answer, spawn
+from .test_process import CREATE, events_of, serving
+
+Files = dict[str, str]
+
+
+def write(folder: Path, files: Files) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def compose(image: str) -> str:
+    return yaml.safe_dump({"services": {"one": {"image": image}, "two": {"build": "."}}})
+
+
+def package(**dependencies: str) -> str:
+    return json.dumps({"name": "web", "dependencies": dependencies}, indent=2)
+
+
+# What is seen
+
+BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({}, {"auth": "anonymous", "store": "memory"}),
+        (BETTER_AUTH, {"auth": "jwt"}),
+        ({"web/node_modules/better-auth/package.json": "{}"}, {"auth": "jwt"}),
+        ({"package.json": package(**{"@clerk/nextjs": "6"})}, {"auth": "jwt"}),
+        ({"supabase/config.toml": ""}, {"auth": "jwt"}),
+        ({"compose.yaml": compose("quay.io/keycloak/keycloak:26")}, {"auth": "jwt"}),
+        ({"compose.yml": compose("quay.io/oauth2-proxy/oauth2-proxy")}, {"auth": "header"}),
+        ({"docker-compose.yml": compose("postgres:17")}, {"store": "postgres"}),
+        ({"compose.yaml": compose("pgvector/pgvector:pg17")}, {"store": "postgres"}),
+        ({"server/alembic/env.py": ""}, {"store": "postgres"}),
+        (BETTER_AUTH | {"alembic.ini": ""}, {"auth": "jwt", "store": "postgres"}),
+        # What says nothing, or cannot be read, changes nothing and stops nothing.
+        ({"package.json": package(react="19")}, {"auth": "anonymous"}),
+        ({"package.json": "[]", "compose.yaml": ""}, {"auth": "anonymous", "store": "memory"}),
+        ({"compose.yaml": "services: [redis]\n"}, {"store": "memory"}),
+        ({"compose.yaml": compose("redis:8")}, {"store": "memory"}),
+        ({"svelte.config.js": "", "package.json": '{\n\t"a": 1\n}'}, {"auth": "anonymous"}),
+        ({".env.example": "# c\nDATABASE_URL=postgresql://x\n# d\nA=1\n"}, {"store": "memory"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_defaults_follow_what_the_folder_has(
+    template: Path, tmp_path: Path, files: Files, wanted: Files
+) -> None:
+    project = render(template, write(tmp_path / "shop", files), {})
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers.items() >= wanted.items()
+
+
+def test_the_question_says_what_was_seen_and_every_file_is_asked_about(
+    template: Path, tmp_path: Path
+) -> None:
+    here = BETTER_AUTH | {"compose.yaml": compose("postgres:17"), "README.md": "Ours.\n"}
+    shop = write(tmp_path / "shop", here)
+    terminal = spawn(shop, str(COPIER), "copy", str(template), ".")
+    terminal.expect("the template has files of these names: README.md")
+    for asked, keys in (
+        ("What is the project called?", "\r"),
+        ("How much should the backend do?", "\r"),
+        ("(Better Auth in package.json: jwt fits)", "\r"),
+        ("(PostgreSQL in compose.yaml: postgres fits)", "\r"),
+        ("Which service runs the model?", "\r"),
+        ("Which model, by name?", "\r"),
+        ("Overwrite README.md?", "n"),
+    ):
+        answer(terminal, asked, keys)
+    terminal.expect("is ready")
+    terminal.close()
+    assert (shop / "README.md").read_text() == "Ours.\n"
+    assert (shop / "app" / "auth" / "jwt.py").exists()
+
+
+# What is there already stays
+
+OURS = {"README.md": "Ours.\n", "pyproject.toml": "[project]\n", "app/main.py": "OURS = True\n"}
+
+
+def test_with_defaults_files_that_are_there_stay_and_are_listed(
+    template: Path, tmp_path: Path
+) -> None:
+    shop = write(tmp_path / "shop", OURS)
+    said = run(COPIER, "copy", "--defaults", template, ".", cwd=shop)
+
+    assert "files of these names: app/main.py, pyproject.toml, README.md\n" in said
+    assert "stays as it is" in said
+    assert tree(shop).items() >= OURS.items()
+    assert (shop / "app" / "server.py").exists()
+    commit(shop, "Join")
+    run(COPIER, "update", "--defaults", cwd=shop)
+    assert run("git", "status", "--porcelain", cwd=shop) == ""
+
+
+def test_nothing_is_listed_where_nothing_is_taken(template: Path, tmp_path: Path) -> None:
+    said = run(COPIER, "copy", "--defaults", template, "shop", cwd=tmp_path)
+    assert "Here already" not in said
+    assert "conflict" not in said
+
+
+def test_a_recopy_never_leaves_the_templates_files_out_without_a_word(
+    template: Path, tmp_path: Path
+) -> None:
+    project = render(template, tmp_path / "p", {"level": "hello"})
+    (project / "app" / "main.py").write_text("broken")
+    commit(project, "Break")
+    assert "--overwrite" in run(COPIER, "recopy", "--defaults", cwd=project, check=False)
+    run(COPIER, "recopy", "--defaults", "--overwrite", cwd=project)
+    assert "create_app" in (project / "app" / "main.py").read_text()
+
+
+# Three applications
+
+BARE = {
+    "main.py": """
+from fastapi import FastAPI
+
+app = FastAPI(
+    title="Shop",
+)
+
+@app.get("/health")
+async def health():
+    return {"host": "bare"}
+"""
+}
+OWN_APP = {
+    "app/__init__.py": "",
+    "app/settings.py": "SETTINGS = {'host': 'own app'}\n",
+    "app/routes.py": """
+from fastapi import APIRouter, Request
+from .settings import SETTINGS
+
+router = APIRouter()
+
+@router.get("/health")
+async def health(request: Request):
+    return SETTINGS | {"began": request.app.state.began}
+""",
+    "app/main.py": """
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from app.routes import router
+
+@asynccontextmanager
+async def lifespan(app):
+    app.state.began = True
+    yield
+    print("the host ended", flush=True)
+
+def create_app():
+    api = FastAPI(lifespan=lifespan)
+    api.include_router(router)
+    return api
+
+app = create_app()
+""",
+}
+SESSIONS = {
+    "shop/__init__.py": "",
+    "shop/main.py": """
+import fastapi
+from fastapi import Request, Response
+from starlette.middleware.sessions import SessionMiddleware
+
+app: fastapi.FastAPI = fastapi.FastAPI()
+app.add_middleware(SessionMiddleware, secret_key="shop")
+
+@app.get("/health")
+async def health():
+    return {"host": "sessions"}
+
+@app.post("/sign-in/{name}")
+async def sign_in(name: str, request: Request):
+    request.session["user"] = name
+
+@app.post("/sign-out")
+async def sign_out(request: Request):
+    request.session.clear()
+
+@app.get("/me")
+async def me(request: Request, response: Response):
+    user = request.session.get("user")
+    response.status_code = 200 if user else 401
+    return {"user": {"id": user}} if user else None
+""",
+}
+
+
+def told(project: Path) -> str:
+    """What hooks/post_gen.py says of the code around."""
+    code = "import sys; sys.path.insert(0, 'hooks'); import joining; print(joining.describe())"
+    return run(sys.executable, "-c", code, cwd=project)
+
+
+def join(folder: Path, said: str) -> None:
+    """Write the lines that were told at the place that was told."""
+    found = re.search(r"of `\w+` in (\S+), line (\d+), write .*\n((?: {8}.*\n)+)", said)
+    assert found, said
+    file, lines = folder / found[1], [line[8:] for line in found[3].splitlines()]
+    text = file.read_text().splitlines()
+    at = int(found[2])
+    indent = re.match(" *", text[at - 1])
+    assert indent
+    text[at:at] = [("" if text[at - 1] == ")" else indent[0]) + line for line in lines]
+    file.write_text("\n".join(text) + "\n")
+
+
+def chat_with(url: str, **headers: str) -> list[dict[str, Any]]:
+    answer = httpx.post(f"{url}/chat/chatkit", json=CREATE, timeout=30, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return list(events_of(answer))
+
+
+@pytest.mark.parametrize(
+    ("files", "where", "target", "health"),
+    [
+        (BARE, "chat", "main:app", {"host": "bare"}),
+        (OWN_APP, "backend/chat", "app.main:app", {"host": "own app", "began": True}),
+    ],
+    ids=["bare", "own app"],
+)
+def test_an_existing_application_mounts_it_by_the_lines_that_are_told(
+    template: Path, tmp_path: Path, files: Files, where: str, target: str, health: Any
+) -> None:
+    host = write(tmp_path / "host", files)
+    commit(host, "Before")
+    project = render(template, host / where, {"level": "agent"})
+    said = told(project)
+    join(host, said)
+
+    log = tmp_path / "log"
+    with serving(host, log, sys.executable, "-m", "uvicorn", target) as (url, process):
+        assert httpx.get(f"{url}/health").json() == health
+        assert httpx.get(f"{url}/chat/ready").json() == {"status": "ready"}
+        assert "assistant_message" in json.dumps(chat_with(url))
+        assert httpx.post(f"{url}/chat/chatkit", content="x").status_code == 415
+        process.terminate()
+        assert process.wait(15) in (0, -15)  # some uvicorns end by the signal that they were sent
+    written = log.read_text()
+    assert "Traceback" not in written
+    assert ("the host ended" in written) == (files is OWN_APP)
+
+
+def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_path: Path) -> None:
+    host = write(tmp_path / "host", SESSIONS)
+    commit(host, "Before")
+    project = render(template, host / "chat", {"level": "agent", "auth": "session"})
+    said = told(project)
+    assert "a session cookie (SessionMiddleware), in shop/main.py, line 4." in said
+    join(host, said)
+
+    log, command = tmp_path / "log", (sys.executable, "-m", "uvicorn", "shop.main:app")
+    settings = {"SESSION_URL": "http://127.0.0.1:{port}/me", "SESSION_COOKIE": "session"}
+    with serving(host, log, *command, **settings, SESSION_CACHE_SECONDS="0") as (url, _):
+        cookie = httpx.post(f"{url}/sign-in/ada").headers["set-cookie"].partition(";")[0]
+        assert httpx.get(f"{url}/me", headers={"cookie": cookie}).json() == {"user": {"id": "ada"}}
+        assert "assistant_message" in json.dumps(chat_with(url, cookie=cookie, origin=url))
+        for stranger in ({}, {"cookie": "session=made-up"}, {"cookie": cookie[:-1]}):
+            answer = httpx.post(
+                f"{url}/chat/chatkit", json=CREATE, headers={"origin": url, **stranger}
+            )
+            assert answer.status_code == 401
+    assert "Traceback" not in log.read_text()
+
+
+# What else is told
+
+
+@pytest.fixture(scope="module")
+def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a project in it; tests write what is there beside it."""
+    folder = tmp_path_factory.mktemp("joined") / "repository"
+    render(template, folder / "chat", {"level": "hello"})
+    commit(folder, "Chat")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({}, ["nothing else is here"]),
+        (
+            {
+                "api/talk.py": "from chatkit.server import ChatKitServer\n\n"
+                "class Talk(ChatKitServer[dict]):\n    pass\n",
+                "api/kept.py": "from chatkit import store\nclass Kept(store.Store[dict]): ...\n",
+                "api/main.py": "import fastapi as f\napp = f.FastAPI()\n@app.post('/api/chatkit')\n"
+                "async def chat(): ...\n",
+            },
+            [
+                "Another ChatKit server is here: Talk in api/talk.py, line 3; "
+                "/api/chatkit in api/main.py, line 3.",
+                "its store (Kept in api/kept.py, line 2) with docs/stores.md",
+                "To answer at /chat/chatkit of `app` in api/main.py, line 2",
+                "from chat.app.joining import join",
+            ],
+        ),
+        (
+            {"auth.py": "from fastapi.security import HTTPBearer\n"},
+            ["by bearer tokens (HTTPBearer), in auth.py, line 1.", "--data auth=jwt"],
+        ),
+        (
+            {"auth.py": "COOKIE = 'better-auth.session_token'\n"},
+            ["by Better Auth's session cookie, in auth.py, line 1.", "--data auth=session"],
+        ),
+        (
+            {".env.example": "# The database.\nDATABASE_URL=postgresql://db/shop\n"},
+            [".env.example has a DATABASE_URL of PostgreSQL", "--data store=postgres"],
+        ),
+        # What cannot be read is passed over, and nothing of it is ever run.
+        ({"odd.py": "def (\n", "bad.py": "\x00"}, ["nothing else is here"]),
+        ({"run.py": "raise SystemExit('FastAPI')\n"}, ["nothing else is here"]),
+    ],
+)
+def test_what_is_around_is_told(joined: Path, files: Files, wanted: list[str]) -> None:
+    write(joined, files)
+    try:
+        said = told(joined / "chat")
+    finally:
+        for name in files:
+            (joined / name).unlink()
+    for text in wanted:
+        assert text in said
+
+
+def test_a_project_that_no_import_can_reach_is_told_to_move_or_to_run_beside(
+    template: Path, tmp_path: Path
+) -> None:
+    host = write(tmp_path / "host", BARE)
+    commit(host, "Before")
+    project = render(template, host / "my-chat", {"level": "hello"})
+    said = told(project)
+    assert "cannot import this project from where it lies" in said
+    assert "run it beside as a service" in said
+
+
+def test_a_pyproject_that_was_there_before_is_told(template: Path, tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop", OURS)
+    run(COPIER, "copy", "--defaults", template, ".", cwd=shop)
+    assert "pyproject.toml is yours and names no openai-chatkit" in told(shop)
+
+
+def test_an_answer_that_is_given_spares_the_look_at_what_yaml_cannot_read(
+    template: Path, tmp_path: Path
+) -> None:
+    files = {"package.json": package(**{"better-auth": "1"}).replace("  ", "\t")}
+    project = render(template, write(tmp_path / "shop", files), {"auth": "jwt"})
+    assert (project / "app" / "auth" / "jwt.py").exists()
