@@ -7,17 +7,17 @@ from pathlib import Path
 
 import jinja2
 
-from .matrix import ROOT, choices, questions
+from .matrix import ROOT, Answers, choices, default_of, questions
 
 TEMPLATE = ROOT / "template"
 
 
-def default_answers() -> dict[str, str]:
-    """The first choice of each question, and the text that stands there for the others."""
-    return {
-        name: choices(question)[0] if choices(question) else ""
-        for name, question in questions().items()
-    }
+def default_answers() -> Answers:
+    """The default of each question, and the text that stands there for the others."""
+    answers: Answers = {}
+    for name, question in questions().items():
+        answers[name] = default_of(question, answers) if choices(question) else ""
+    return answers
 
 
 def rendered() -> dict[Path, str]:

@@ -53,7 +53,7 @@ def test_a_fresh_project_is_made_ready(project: Project) -> None:
         ".env": "done: made from .env.example with fresh secrets",
         "environment": "done: uv sync",
         "git": "done: first commit",
-        "joining": "nothing else is here",
+        "around": "nothing else is here",
         "request": 'done: the server answered "Hello to you MODEL=offline APP_ENV=development"',
     }
     assert not project.has_server()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from chatkit import types as ck
+from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
 from .agent import assistant
 from .context import RequestContext
@@ -15,8 +15,8 @@ class Server(AgentServer):
     models = ()
 
     async def respond(
-        self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext
-    ) -> AsyncIterator[ck.ThreadStreamEvent]:
+        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ThreadStreamEvent]:
         async for event in self.run(assistant, thread, message, context):
             yield event
 

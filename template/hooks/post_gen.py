@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.request
 
-import joining
+import around
 from steps import (
     ALREADY,
     ENVIRON,
@@ -181,7 +181,7 @@ STEPS = {
     ".env": make_env_file,
     "environment": make_environment,
     "git": make_repository,
-    "joining": joining.describe,
+    "around": around.describe,
     "request": ask_server,
 }
 

@@ -1,4 +1,4 @@
-"""Joining an application that exists: this one answers below a path of it, in the same process.
+"""Mounting on an application that exists: this one answers below a path of it, in its process.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from .main import app as chat
 
 
-def join(host: FastAPI, path: str = "/chat") -> None:
+def mount_on(host: FastAPI, path: str = "/chat") -> None:
     """Answer at `path`/chatkit of `host`, and begin and end with it.
 
     A mounted application's own lifespan is never run, so the host's is put around it. Call this

@@ -135,7 +135,7 @@ def describe() -> str:
 def ours_is_missing() -> bool:
     project = ROOT / "pyproject.toml"
     text = project.read_text(encoding="utf-8", errors="replace") if project.is_file() else ""
-    return (ROOT / "app" / "joining.py").is_file() and "openai-chatkit" not in text
+    return (ROOT / "app" / "mount.py").is_file() and "openai-chatkit" not in text
 
 
 def servers_present(found: Found) -> Iterable[str]:
@@ -158,8 +158,8 @@ def mounting(found: Found, folder: Path) -> Iterable[str]:
             yield "copy it into a folder below, as in backend/chat, or run it beside as a service."
             continue
         yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
-        yield f"    from {module}.joining import join"
-        yield f'    join({variable}, "/chat")'
+        yield f"    from {module}.mount import mount_on"
+        yield f'    mount_on({variable}, "/chat")'
         yield "It needs the dependencies of this pyproject.toml too, and then runs in UTC."
         yield "Or run this project beside it, as a service of its own."
 

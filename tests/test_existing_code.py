@@ -209,7 +209,7 @@ async def me(request: Request, response: Response):
 
 def told(project: Path) -> str:
     """What hooks/post_gen.py says of the code around."""
-    code = "import sys; sys.path.insert(0, 'hooks'); import joining; print(joining.describe())"
+    code = "import sys; sys.path.insert(0, 'hooks'); import around; print(around.describe())"
     return run(sys.executable, "-c", code, cwd=project)
 
 
@@ -313,7 +313,7 @@ def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "/api/chatkit in api/main.py, line 3.",
                 "its store (Kept in api/kept.py, line 2) with docs/stores.md",
                 "To answer at /chat/chatkit of `app` in api/main.py, line 2",
-                "from chat.app.joining import join",
+                "from chat.app.mount import mount_on",
             ],
         ),
         (
