@@ -1,0 +1,146 @@
+"""Each mistake of docs/mistakes.md, made by an owner: the project's own tests have to find it."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import run_forked
+from .matrix import ROOT
+from .rendering import render
+from .updates import replace
+
+Mistake = Callable[[Path], object]
+OURS = '"""Ours."""\n'
+
+
+def method(code: str) -> Mistake:
+    """A mistake in a method of the server."""
+
+    def make(project: Path) -> None:
+        server = project / "app" / "server.py"
+        lines = "".join(f"    {line}\n" if line else "\n" for line in code.splitlines())
+        server.write_text(f"{server.read_text()}\n{lines}")
+
+    return make
+
+
+def module(code: str, name: str = "ours.py") -> Mistake:
+    return lambda project: (project / "app" / name).write_text(OURS + code)
+
+
+def endpoint(old: str, new: str) -> Mistake:
+    return lambda project: replace(project / "app" / "endpoint.py", old, new)
+
+
+def widget(value: str) -> Mistake:
+    text = json.dumps({"version": "1.0", "name": "X", "template": f'{{"value": {value}}}'})
+    return lambda project: (project / "app" / "x.widget").write_text(text)
+
+
+ROUTE = """
+async def chat(request, server, context):
+    result = await server.process({body}, context)
+    {rest}
+"""
+GOOD = "return result if isinstance(result, StreamingResult) else Response(result.json)"
+# The test that has to find it: what was done.
+MISTAKES: dict[str, list[Mistake]] = {
+    "test_process_gets_the_raw_body": [
+        endpoint("await request.body()", "await request.json()"),
+        module(ROUTE.format(body="json.dumps(await request.json())", rest=GOOD)),
+    ],
+    "test_what_process_gives_is_told_apart_and_sent_as_it_is": [
+        endpoint(
+            'Response(result.json, media_type="application/json")', "JSONResponse(result.json)"
+        ),
+        module(ROUTE.format(body="await request.body()", rest="return Response(result.json)")),
+    ],
+    "test_the_store_is_used_by_the_server_alone": [
+        module(
+            "async def all(app, me):\n    return await app.state.server.store.load_threads(me)\n"
+        ),
+        module("from .store import open_store\n"),
+    ],
+    "test_no_conversation_is_kept_in_the_process": [
+        module("SEEN = {}\n\nasync def see(thread):\n    SEEN[thread.id] = True\n"),
+        module("SEEN: list[str] = []\n\ndef see(thread):\n    SEEN.append(thread.id)\n"),
+        module("last = None\n\ndef see(thread):\n    global last\n    last = thread.id\n"),
+        method("async def see(self) -> None:\n    self.seen = True"),
+    ],
+    "test_no_key_is_in_the_code": [
+        module("client = AsyncOpenAI(api_key='" + "sk-" + "a1b2c3d4e5f6g7h8i9')\n"),
+        module("API_TOKEN = 'f3a9c2e17b64'\n"),
+        module("URL = 'postgresql://ada:" + "sesame@db.internal/shop'\n"),
+    ],
+    "test_the_model_is_told_the_newest_items": [
+        method(
+            "async def past(self, thread, context):\n"
+            "    return await self.store.load_thread_items(thread.id, None, 20, 'asc', context)"
+        ),
+        method(
+            "async def past(self, thread, context):\n"
+            "    return await self.store.load_thread_items(\n"
+            "        thread.id, after=None, limit=20, order='asc', context=context)"
+        ),
+    ],
+    "test_a_tool_takes_the_person_from_the_context": [
+        module("@function_tool\nasync def orders(ctx: ToolContext, user_id: str) -> str: ...\n"),
+        module("@function_tool()\nasync def orders(ctx: ToolContext, owner: str) -> str: ...\n"),
+    ],
+    "test_values_in_a_widget_are_escaped": [widget('"{{ name }}"'), widget("{{ name | upper }}")],
+    "test_ids_are_made_by_the_store": [
+        module("def item(t):\n    return ck.AssistantMessageItem(id='msg_1', thread_id=t)\n"),
+        module("def item(t):\n    return ck.HiddenContextItem(id=f'msg_{t}', thread_id=t)\n"),
+        module("def item(t):\n    return ck.WidgetItem(id=str(uuid.uuid4()), thread_id=t)\n"),
+    ],
+    "test_times_carry_no_zone": [
+        module("def item(t):\n    return ck.WidgetItem(created_at=datetime.now(UTC))\n"),
+    ],
+    "test_nothing_blocks_the_loop": [
+        module("async def wait():\n    time.sleep(1)\n"),
+        module("async def ask(url):\n    return requests.get(url)\n"),
+    ],
+    "test_no_middleware_takes_the_stream_apart": [
+        module("from starlette.middleware.base import BaseHTTPMiddleware\n"),
+        module("@app.middleware('http')\nasync def around(request, call_next): ...\n"),
+    ],
+}
+MADE = [(name, at) for name, each in MISTAKES.items() for at in range(len(each))]
+
+
+@pytest.fixture(scope="module")
+def found(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the project's tests said about each mistake, by its test's name and number."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    answers = {"level": "agent", "auth": "anonymous", "store": "memory", "model": "openai"}
+    original = render(template, folder / "original", answers)
+    for name, at in MADE:
+        project = shutil.copytree(original, folder / f"{name}-{at}")
+        MISTAKES[name][at](project)
+    chosen = ("--with", "--noconftest tests/test_mistakes.py")  # the code is read, never run
+    made = [folder / f"{name}-{at}" for name, at in MADE]
+    reports = run_forked("postgresql://nowhere", *chosen, original, *made)
+    return {name: report["output"] for name, report in reports.items()}
+
+
+@pytest.mark.parametrize(("name", "at"), MADE)
+def test_a_mistake_is_found_by_its_test_alone(found: dict[str, str], name: str, at: int) -> None:
+    output = found[f"{name}-{at}"]
+    failed = re.findall(r"^_+ (test_\w+) _+$", output, re.MULTILINE)
+    assert failed == [name], output
+
+
+def test_a_project_without_mistakes_passes(found: dict[str, str]) -> None:
+    assert f"{len(MISTAKES)} passed" in found["original"]
+
+
+def test_each_test_of_mistakes_has_its_row_and_its_mistake() -> None:
+    source = (ROOT / "template" / "tests" / "test_mistakes.py").read_text()
+    written = set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
+    table = (ROOT / "template" / "docs" / "mistakes.md.jinja").read_text()
+    assert written == set(MISTAKES)
+    assert written == set(re.findall(r"`(test_\w+)` \|$", table, re.MULTILINE))
