@@ -2,12 +2,17 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
 from .matrix import ROOT, choices, questions
 from .rendering import clone_template, run
+from .tree import with_tree
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
@@ -40,11 +45,8 @@ def test_the_readmes_table_has_every_question_and_choice() -> None:
         assert re.findall(r"`([a-z]+)`", row.split("|")[2]) == choices(question)
 
 
-def test_the_readmes_tree_has_what_is_rendered(projects: dict[str, Path]) -> None:
-    tree = README[README.index("    myapp/") : README.index("## Copying runs no code")]
-    for project in projects.values():
-        for path in (project / "app").rglob("*.py"):
-            assert path.name == "__init__.py" or path.name in tree, path.name
+def test_the_readmes_tree_is_a_rendered_project() -> None:
+    assert with_tree(README) == README, "run `uv run python -m tests.tree`"
 
 
 def test_a_skipped_test_fails_in_ci(tmp_path: Path) -> None:
@@ -56,3 +58,55 @@ def test_a_skipped_test_fails_in_ci(tmp_path: Path) -> None:
             command, cwd=ROOT, env=os.environ | {"FAIL_ON_SKIP": value}, capture_output=True
         )
         assert result.returncode == code, result.stdout
+
+
+def release_notes(version: str, changelog: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """What the release workflow runs first, in a repository with this CHANGELOG."""
+    script = tmp_path / ".github" / "release-notes"
+    script.parent.mkdir()
+    shutil.copy(ROOT / ".github" / "release-notes", script)
+    (tmp_path / "CHANGELOG.md").write_text(changelog)
+    (tmp_path / "pyproject.toml").write_text('version = "1.1.0"\n')
+    return subprocess.run([script, version], capture_output=True, text=True)
+
+
+NOTES = "# Changelog\n\n## Unreleased\n\n- Later.\n\n## 1.1.0\n\n- New.\n\n## 1.0.0\n\n- Old.\n"
+
+
+def test_a_release_has_the_words_of_its_version_and_no_others(tmp_path: Path) -> None:
+    result = release_notes("1.1.0", NOTES, tmp_path)
+    assert (result.returncode, result.stdout.strip()) == (0, "- New.")
+
+
+@pytest.mark.parametrize(
+    ("version", "changelog", "told"),
+    [
+        ("1.2.0", NOTES, 'CHANGELOG.md has nothing under "## 1.2.0"'),
+        ("1.1", NOTES, 'CHANGELOG.md has nothing under "## 1.1"'),
+        ("1.1.0", NOTES.replace("- New.", ""), 'CHANGELOG.md has nothing under "## 1.1.0"'),
+        ("1.0.0", NOTES, "pyproject.toml has another version"),
+    ],
+)
+def test_a_tag_that_the_changelog_or_the_project_lacks_is_refused(
+    tmp_path: Path, version: str, changelog: str, told: str
+) -> None:
+    result = release_notes(version, changelog, tmp_path)
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_release_workflow_asks_for_the_notes_before_anything_else() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    runs = [step["run"] for step in steps["release"]["steps"] if "run" in step]
+    assert runs[0].startswith('.github/release-notes "$GITHUB_REF_NAME"')
+    assert runs[-1].startswith("gh release create")
+
+
+def test_the_forms_of_the_repository_are_yaml_with_what_they_need() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    for form in forms:
+        fields = yaml.safe_load(form.read_text())
+        assert form.name == "config.yml" or {"name", "description", "body"} <= set(fields)
+    assert len(forms) >= 2
+    assert (ROOT / ".github" / "pull_request_template.md").exists()

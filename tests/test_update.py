@@ -8,10 +8,13 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import copier
+import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .conftest import run_forked
 from .matrix import ROOT, Answers, choices, combinations, name_of, questions
@@ -92,6 +95,7 @@ def test_going_down_a_level_leaves_no_orphan(
 
 
 WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
+WIRING |= {"docs/stores.md", "docs/production.md", "docs/concepts.md"}
 # What else a change of the answer may touch.
 OWN = {
     "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
@@ -142,6 +146,31 @@ def test_updated_projects_pass_their_own_tests(
     chosen = "tests/test_protocol.py tests/test_isolation.py tests/test_settings.py"
     for report in run_forked(postgres, "--with", chosen, *grown).values():
         assert report["code"] == 0, report["output"]
+
+
+def test_pending_migrations_are_told_by_the_database_itself(
+    template: Path, tmp_path: Path, postgres: str
+) -> None:
+    answers = BASE | {"store": "postgres"}
+    project = render(template, tmp_path / "p", answers, project_name="Doors")
+    commit(project, "Start")
+    (project / ".venv").symlink_to(sys.prefix)  # with everything that the project needs
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute("DROP DATABASE IF EXISTS pending")
+        admin.execute("CREATE DATABASE pending")
+        there = admin.info.get_parameters()
+    address = make_conninfo(**there | {"dbname": "pending"}, password=admin.info.password or None)
+    url = f"postgresql:///pending?{urlencode(conninfo_to_dict(address))}"
+    code = "import sys; sys.path.insert(0, 'hooks'); import post_update as h; "
+
+    def told() -> str:
+        script = code + "print(h.name_migrations())"
+        around = {"PATH": str(Path(shutil.which("git") or "git").parent), "DATABASE_URL": url}
+        return run(sys.executable, "-c", script, cwd=project, **around).strip()
+
+    assert told() == "0001 is pending in your database: `uv run alembic upgrade head`"
+    run(sys.executable, "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
+    assert told() == "none is pending"
 
 
 def test_a_greeting_that_was_edited_is_a_conflict_which_the_hook_finds(project: Make) -> None:
