@@ -155,7 +155,7 @@ LATER = {
     "logs.py": 65,
     "main.py": 22,
     "model/openai.py": 3,
-    "mount.py": 14,
+    "mount.py": 13,
     "run.py": 39,
     "settings.py": 4,
     "store/base.py": 39,
