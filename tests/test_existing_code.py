@@ -112,6 +112,15 @@ def test_with_defaults_files_that_are_there_stay_and_are_listed(
     assert run("git", "status", "--porcelain", cwd=shop) == ""
 
 
+def test_a_folder_that_another_template_made_is_refused(template: Path, tmp_path: Path) -> None:
+    answers = "_commit: 1\n_src_path: gh:them/theirs\nname: Shop\n"
+    shop = write(tmp_path / "shop", {".copier-answers.yml": answers})
+    said = run(COPIER, "copy", "--defaults", template, ".", cwd=shop, check=False)
+    assert "copy into one below it, as in backend/chat" in said
+    assert list(tree(shop)) == [".copier-answers.yml"]
+    assert (shop / ".copier-answers.yml").read_text() == answers
+
+
 def test_nothing_is_listed_where_nothing_is_taken(template: Path, tmp_path: Path) -> None:
     said = run(COPIER, "copy", "--defaults", template, "shop", cwd=tmp_path)
     assert "Here already" not in said

@@ -160,7 +160,7 @@ def mounting(found: Found, folder: Path) -> Iterable[str]:
         yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
         yield f"    from {module}.mount import mount_on"
         yield f'    mount_on({variable}, "/chat")'
-        yield "It needs the dependencies of this pyproject.toml too, and then runs in UTC."
+        yield f"It needs the dependencies of {ROOT / 'pyproject.toml'} too, and then runs in UTC."
         yield "Or run this project beside it, as a service of its own."
 
 
