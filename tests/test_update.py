@@ -272,6 +272,11 @@ def commit_of(version: str) -> str:
     return found[0]
 
 
+def test_a_version_that_the_history_lacks_is_told() -> None:
+    with pytest.raises(AssertionError, match=r"no commit whose CHANGELOG.md has `## 999\.0\.0`"):
+        commit_of("999.0.0")
+
+
 def take(version: str, folder: Path) -> None:
     """Put the files of a released version into the folder, in place of what is there."""
     for path in folder.iterdir():
