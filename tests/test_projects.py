@@ -30,6 +30,12 @@ ALWAYS = {
     "tests/test_protocol.py",
 }
 AGENT = {"app/agent.py", "app/tools.py", "app/run.py", "tests/test_agent.py"}
+PRODUCTION = {
+    "app/production.py",
+    "app/actions.py",
+    "app/desk/tools.py",
+    "app/widgets/order.widget",
+}
 VARIANTS = ("auth", "store", "model")
 
 
@@ -43,6 +49,7 @@ def test_it_has_the_files_of_its_answers_and_no_others(project: Path, answers: A
         assert not [name for name in files if name.startswith("app/model/")]
     else:
         assert files >= AGENT
+    assert files & PRODUCTION == (PRODUCTION if answers["level"] == "production" else set())
     for question in VARIANTS:
         modules = {
             choice: f"app/{question}/{choice}.py" for choice in choices(questions()[question])

@@ -16,7 +16,9 @@ from .siblings import TEMPLATE, rendered
 
 CONFIG = yaml.safe_load((ROOT / "copier.yml").read_text())
 PYTHON = sorted(TEMPLATE.rglob("*.py"))
+EXAMPLES = [p for p in PYTHON if p.parent.name in ("desk", "widgets")]
 OWNERS = {"app/server.py", "app/agent.py", "app/tools.py", "tests/__init__.py"}
+OWNERS |= {f"app/{path.relative_to(TEMPLATE / 'app').as_posix()}" for path in EXAMPLES}
 NOTE = "The template's file"
 
 

@@ -55,7 +55,17 @@ def model_failure(error: Exception) -> ErrorEvent:
     return ErrorEvent(message=text, allow_retry=again)
 
 
-def tool_failure(args: ToolErrorFormatterArgs[Any]) -> None:
-    """Log a tool that raised: the model and the person are told only that it failed."""
+class ToolError(Exception):
+    """What stands in a tool's way, in words that the model may pass on to the person."""
+
+
+def tool_failure(args: ToolErrorFormatterArgs[Any]) -> str | None:
+    """What the model is told of a tool that raised: a ToolError's words, else only that it failed.
+
+    The log has the rest.
+    """
+    if isinstance(args.error, ToolError):
+        return str(args.error)
     if args.kind == "tool_exception" and args.error is not None:
         logger.error("tool %s failed: %s", args.tool_name, describe(args.error))
+    return None

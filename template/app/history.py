@@ -10,16 +10,20 @@ from typing import Any, cast
 from agents import TResponseInputItem
 from chatkit import types as ck
 from chatkit.agents import ThreadItemConverter
+from chatkit.store import Store
 from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
 from .context import RequestContext
-from .store.base import BaseStore, new_id
+from .store.base import new_id
 
 Input = list[TResponseInputItem]
 
 
 class History(ThreadItemConverter):
     """Thread items as model input that both OpenAI APIs accept on every turn."""
+
+    def __init__(self, store: Store[RequestContext], context: RequestContext) -> None:
+        self.store, self.context = store, context
 
     async def assistant_message_to_input(self, item: ck.AssistantMessageItem) -> TResponseInputItem:
         # Plain text: Chat Completions refuses the output_text parts of the default.
@@ -32,6 +36,8 @@ class History(ThreadItemConverter):
         match item.content:
             case {"type": "tool_record", "items": items}:
                 return cast(Input, items)
+            case {"type": "pending_run"}:
+                return None  # a call without its output
             case str():
                 return await super().hidden_context_to_input(item)
         text = item.model_copy(update={"content": json.dumps(item.content, default=str)})
@@ -44,15 +50,13 @@ class History(ThreadItemConverter):
         return ResponseInputTextParam(type="input_text", text=f"[attachment: {file.name}]")
 
 
-async def load_history(
-    store: BaseStore, thread: ck.ThreadMetadata, limit: int, context: RequestContext
-) -> Input:
+async def load_history(history: History, thread: ck.ThreadMetadata, limit: int) -> Input:
     """The thread's newest `limit` items, oldest first, as model input.
 
     A tool's call and its output are one item of the thread, so none is ever cut from the other.
     """
-    page = await store.load_thread_items(thread.id, None, limit, "desc", context)
-    return await History().to_agent_input(page.data[::-1])
+    page = await history.store.load_thread_items(thread.id, None, limit, "desc", history.context)
+    return await history.to_agent_input(page.data[::-1])
 
 
 def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenContextItem:

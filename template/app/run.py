@@ -6,10 +6,19 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
-from agents import Agent, Model, ModelSettings, RunConfig, RunContextWrapper, Runner, StreamEvent
+from agents import (
+    Agent,
+    Model,
+    ModelSettings,
+    RunConfig,
+    RunContextWrapper,
+    Runner,
+    RunState,
+    StreamEvent,
+)
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, stream_agent_response
@@ -22,7 +31,7 @@ from .config import AppSettings
 from .context import RequestContext
 from .facts import request_id
 from .failures import model_failure, tool_failure
-from .history import load_history, tool_record
+from .history import History, load_history, tool_record
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
 from .model.offline import OfflineModel
@@ -87,25 +96,41 @@ class AgentServer(BaseServer):
 
         Raises CustomStreamError for a model or tool that is not on the server's list.
         """
+        about = Context(thread=thread, store=self.store, request_context=context)
         config = self.run_config(message.inference_options if message else ck.InferenceOptions())
         config.group_id = thread.id
         if self.settings.is_offline and not thread.metadata.get("offline_notice"):
             thread.metadata["offline_notice"] = True
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
-        history = await load_history(self.store, thread, self.settings.history_items, context)
-        about = Context(thread=thread, store=self.store, request_context=context)
+        agent, given = await self.begin(agent, about)
         turns = self.settings.max_turns
-        run = Runner.run_streamed(agent, history, context=about, max_turns=turns, run_config=config)
+        run = Runner.run_streamed(agent, given, context=about, max_turns=turns, run_config=config)
         shown = False
-        watched: Any = _WatchedRun(run, about, self.settings.model_timeout)
+        watched: Any = _WatchedRun(run, about, self.settings.model_timeout, given)
         try:
             async for event in own_ids(stream_agent_response(about, watched)):
+                shown = True
+                yield event
+            for event in await self.end(run, about):
                 shown = True
                 yield event
             if not shown:  # a refusal that a provider's client has swallowed
                 raise CustomStreamError("The assistant has no answer to this.", allow_retry=True)
         finally:
             await watched.close()
+
+    async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
+        """The agent that is run, and what it is given: the thread's newest items."""
+        limit = self.settings.history_items
+        return agent, await load_history(self.history(about), about.thread, limit)
+
+    async def end(self, run: RunResultStreaming, about: Context) -> Sequence[ck.ThreadStreamEvent]:
+        """What follows the run's own events: nothing, at this level."""
+        return ()
+
+    def history(self, about: Context) -> History:
+        """How the thread's items become model input."""
+        return History(about.store, about.request_context)
 
     def explain(self, error: Exception) -> ck.ErrorEvent:
         return model_failure(error)
@@ -172,10 +197,13 @@ class _WatchedRun:
     cancelled: the model would go on to its last token, unheard.
     """
 
-    def __init__(self, result: RunResultStreaming, context: Context, patience: float) -> None:
+    def __init__(
+        self, result: RunResultStreaming, context: Context, patience: float, given: Any
+    ) -> None:
         self._result, self._context, self._queue = result, context, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
-        self._calls: dict[Any, Any] = {}
+        waiting = given.get_interruptions() if isinstance(given, RunState) else []
+        self._calls: dict[Any, Any] = {call.call_id: vars(call.raw_item) for call in waiting}
         self._writes: list[asyncio.Future[None]] = []
         self._patience = patience
         context._events = self._queue

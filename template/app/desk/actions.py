@@ -1,0 +1,68 @@
+"""What the buttons and forms of the desk's widgets do. Yours.
+
+A handler is found by its action's type and gets the payload as a model. It is called only for an
+action that a widget of the person's own thread offers now.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from chatkit.types import ThreadStreamEvent
+from chatkit.widgets import WidgetRoot
+from pydantic import BaseModel, StringConstraints
+
+from ..actions import Acting, Actions
+from ..widgets import ProblemForm
+from .orders import find
+from .tools import card_of
+
+Stream = AsyncIterator[ThreadStreamEvent]
+actions = Actions()
+
+
+class Chosen(BaseModel):
+    order: int
+
+
+class Watch(Chosen):
+    watched: bool
+
+
+class Problem(Chosen):
+    kind: Literal["damaged", "missing", "other"]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+@actions.on("order.open", Chosen)
+async def open_order(acting: Acting, chosen: Chosen) -> Stream:
+    """A card below for the line that was clicked."""
+    yield acting.shown(card_of(find(acting.context, chosen.order)))
+
+
+@actions.on("order.refresh", Chosen)
+async def refresh(acting: Acting, chosen: Chosen) -> Stream:
+    """The card as it is now, in the place of the old one."""
+    yield acting.replaced(card_of(find(acting.context, chosen.order)))
+
+
+@actions.on_sync("order.watch", Watch)
+async def watch(acting: Acting, given: Watch) -> WidgetRoot:
+    order = find(acting.context, given.order)
+    order.watched = given.watched
+    return card_of(order)
+
+
+@actions.on("problem.send", Problem)
+async def send_problem(acting: Acting, problem: Problem) -> Stream:
+    order = find(acting.context, problem.order)
+    order.note = f"{problem.kind}: {problem.text}"
+    sent = f"Thank you. We know of it: {order.note}"
+    yield acting.replaced(ProblemForm(order=order.number, title=order.title, sent=sent).build())
+    yield acting.told(f"The customer reported a problem with order {order.number}, {order.note}")
+
+
+@actions.on("problem.close", Chosen)
+async def close_problem(acting: Acting, chosen: Chosen) -> Stream:
+    order = find(acting.context, chosen.order)
+    form = ProblemForm(order=order.number, title=order.title, sent="Nothing was sent.")
+    yield acting.replaced(form.build())
