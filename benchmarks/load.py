@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EVENT = b"data: "
+EVENT, WORD = b"data: ", b"word "  # how an event begins; what the scripted model says
 END = b"0\r\n\r\n"  # of a chunked body; an event ends with two newlines, so never like this
 
 
@@ -22,6 +22,7 @@ class Answer:
 
     body: bytes
     events: int = 0
+    words: int = 0  # in deltas and in what ends the message: an answer has each word three times
     first_event: float = 0.0  # seconds after the request had been written
     first_word: float = 0.0
 
@@ -73,6 +74,7 @@ class Connection:
             if not (data := await self.reader.read(1 << 18)):
                 raise SystemExit(f"{self.server.name} cut a stream")
             now = time.perf_counter() - start
+            answer.words += (tail[1 - len(WORD) :] + data).count(WORD)
             data = tail[1 - len(EVENT) :] + data  # an event may begin in two reads
             if count := data.count(EVENT):
                 answer.first_event = answer.first_event or now

@@ -73,8 +73,8 @@ class Side:
 
     async def talk(self, seconds: float) -> Load:
         async def step(connection: Connection, number: int) -> int:
-            events: int = (await self.turn(connection, number, say(WORDS))).events
-            return events
+            await self.turn(connection, number, say(WORDS))
+            return WORDS
 
         return await drive(self.connections[:TALKING], seconds, step)
 
@@ -89,8 +89,8 @@ class Comparison:
         self.product, self.bare = product, bare
         self.listed = Row("threads.list, requests/s", at_least=listing)
         self.list_cpu = Row("  server CPU s per 1000 requests")
-        self.streamed = Row("agent turns, events/s", at_least=1.5)
-        self.stream_cpu = Row("  server CPU s per 1000 events")
+        self.streamed = Row("agent turns, words/s", at_least=1.5)
+        self.stream_cpu = Row("  server CPU s per 1000 words")
         self.first = Row("time to the first event, p50 ms", at_most=1.2)
         self.word = Row("  to the model's first word, p50 ms")
         self.rows = [
@@ -104,10 +104,10 @@ class Comparison:
         self.own_load = 0.0
 
     async def check(self) -> None:
-        """Both sides send the same events, or the ratios would say nothing."""
+        """Both sides send the same words, or the ratios would say nothing."""
         turns = [await side.turn(side.connections[0], 0, say(WORDS)) for side in self.sides(0)]
-        if len({turn.events for turn in turns}) != 1 or turns[0].events <= WORDS:
-            raise SystemExit(f"the turns differ: {[turn.events for turn in turns]} events")
+        if {turn.words for turn in turns} != {3 * WORDS}:
+            raise SystemExit(f"the turns differ: {[turn.words for turn in turns]} words")
 
     def sides(self, number: int) -> list[Side]:
         return [self.product, self.bare] if number % 2 == 0 else [self.bare, self.product]
