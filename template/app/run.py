@@ -32,6 +32,7 @@ from .context import RequestContext
 from .facts import request_id
 from .failures import model_failure, tool_failure
 from .history import History, load_history, tool_record
+from .joining import JoinedModel
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
 from .model.offline import OfflineModel
@@ -49,6 +50,7 @@ class RunSettings(ModelSection, AppSettings):
     history_items: Annotated[int, Field(gt=0)] = 20
     max_turns: Annotated[int, Field(gt=0)] = 10  # model calls in one answer
     model_timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds until it begins, retries included
+    text_window: Annotated[float, Field(ge=0)] = 0.03  # seconds in which a model's words are joined
     openai_tracing: bool = False  # send traces of every run to OpenAI
     offline_delay: Annotated[float, Field(ge=0)] = 0.03  # seconds a word of the offline model
 
@@ -99,6 +101,8 @@ class AgentServer(BaseServer):
         about = Context(thread=thread, store=self.store, request_context=context)
         config = self.run_config(message.inference_options if message else ck.InferenceOptions())
         config.group_id = thread.id
+        assert isinstance(config.model, Model)
+        config.model = model = JoinedModel(config.model, self.settings.text_window)
         if self.settings.is_offline and not thread.metadata.get("offline_notice"):
             thread.metadata["offline_notice"] = True
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
@@ -108,7 +112,8 @@ class AgentServer(BaseServer):
         shown = False
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout, given)
         try:
-            async for event in own_ids(stream_agent_response(about, watched)):
+            events = own_ids(stream_agent_response(about, watched))
+            async for event in model.pass_on(events):
                 shown = True
                 yield event
             for event in await self.end(run, about):
