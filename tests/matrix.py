@@ -27,7 +27,7 @@ def choices(question: dict[str, Any]) -> list[str]:
 def default_of(question: dict[str, Any], answers: Answers) -> str:
     """What Copier takes for a question where nobody answers it."""
     template = jinja2.Template(str(question["default"]), undefined=jinja2.StrictUndefined)
-    return template.render(answers)
+    return str(template.render(answers))
 
 
 def combinations(asked: dict[str, dict[str, Any]] | None = None) -> list[Answers]:

@@ -15,16 +15,13 @@ from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, ValidationError
 
 from .base import Events
+from .checks import invalid
 from .context import RequestContext
 from .errors import ApiError
 from .run import AgentServer
 from .store.base import new_id
 
-INPUTS = {"Input", "Textarea", "Select", "DatePicker", "Checkbox", "RadioGroup", "Text"}
 STALE = "This button does not work any more. Please reload the conversation."
-
-P = TypeVar("P", bound=BaseModel)
-H = TypeVar("H", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,15 @@ class Acting:
     context: RequestContext
 
     def replaced(self, widget: WidgetRoot) -> ck.ThreadItemReplacedEvent:
-        """The event that puts another widget into the place of this one, for good."""
+        """Puts another widget into the place of this one, for good."""
         return ck.ThreadItemReplacedEvent(item=self.item.model_copy(update={"widget": widget}))
 
     def shown(self, widget: WidgetRoot) -> ck.ThreadItemDoneEvent:
-        """The event that shows another widget below."""
+        """Shows another widget below."""
         return ck.ThreadItemDoneEvent(item=ck.WidgetItem(widget=widget, **self._new()))
 
     def told(self, text: str) -> ck.ThreadItemDoneEvent:
-        """The event by which the model knows in later turns what was done; nobody sees it."""
+        """Tells the model, in later turns, what was done; nobody sees it."""
         return ck.ThreadItemDoneEvent(item=ck.HiddenContextItem(content=text, **self._new()))
 
     def _new(self) -> dict[str, Any]:
@@ -53,37 +50,20 @@ class Acting:
         return {"id": new_id("message"), "thread_id": self.thread.id, "created_at": now}
 
 
-Streamed = Callable[[Acting, P], AsyncIterator[ck.ThreadStreamEvent]]
-Synced = Callable[[Acting, P], Awaitable[WidgetRoot]]
+P = TypeVar("P", bound=BaseModel)
+# Gives the widget that takes the place of the one that was pressed, or yields events.
+Handler = Callable[[Acting, P], Awaitable[WidgetRoot] | AsyncIterator[ck.ThreadStreamEvent]]
+H = TypeVar("H", bound=Callable[..., Any])
 
 
-class Actions:
+class Actions(dict[str, tuple[type[BaseModel], Handler[Any]]]):
     """Handlers by the types of actions, each with the model of its payload."""
 
-    def __init__(self, *others: "Actions") -> None:
-        self.streamed: dict[str, tuple[type[BaseModel], Streamed[Any]]] = {}
-        self.synced: dict[str, tuple[type[BaseModel], Synced[Any]]] = {}
-        for other in others:
-            self.streamed |= other.streamed
-            self.synced |= other.synced
+    def on(self, kind: str, payload: type[BaseModel]) -> Callable[[H], H]:
+        """Register a handler. One that yields events is for buttons that stream, as most do."""
 
-    def on(self, kind: str, payload: type[P]) -> Callable[[Streamed[P]], Streamed[P]]:
-        """Register an async generator: what it yields is streamed and stored."""
-
-        def register(handler: Streamed[P]) -> Streamed[P]:
-            self.streamed[kind] = payload, handler
-            return handler
-
-        return register
-
-    def on_sync(self, kind: str, payload: type[P]) -> Callable[[Synced[P]], Synced[P]]:
-        """Register a function whose widget takes the place of the one that was pressed.
-
-        The button's action has `"streaming": false`.
-        """
-
-        def register(handler: Synced[P]) -> Synced[P]:
-            self.synced[kind] = payload, handler
+        def register(handler: H) -> H:
+            self[kind] = payload, handler
             return handler
 
         return register
@@ -102,11 +82,12 @@ class ActionServer(AgentServer):
         sender: ck.WidgetItem | None,
         context: RequestContext,
     ) -> Events:
-        item, payload, handler = accept(
-            self.built_in.streamed | self.actions.streamed, action, sender
-        )
-        async for event in handler(Acting(self, thread, item, context), payload):
-            yield event
+        acting, result = self._begun(thread, action, sender, context)
+        if isinstance(result, AsyncIterator):
+            async for event in result:
+                yield event
+        else:
+            yield acting.replaced(await result)
 
     async def sync_action(
         self,
@@ -116,30 +97,27 @@ class ActionServer(AgentServer):
         context: RequestContext,
     ) -> ck.SyncCustomActionResponse:
         try:
-            item, payload, handler = accept(self.actions.synced, action, sender)
-            widget = await handler(Acting(self, thread, item, context), payload)
+            acting, result = self._begun(thread, action, sender, context)
+            if isinstance(result, AsyncIterator):
+                raise CustomStreamError(STALE)
+            item = acting.replaced(await result).item
         except CustomStreamError as refused:
             raise ApiError(400, "action_refused", refused.message) from None
-        item = item.model_copy(update={"widget": widget})
         await self.store.save_item(thread.id, item, context=context)  # the SDK does not
         return ck.SyncCustomActionResponse(updated_item=item)
 
-
-def accept(
-    handlers: dict[str, tuple[type[BaseModel], H]],
-    action: Action[str, Any],
-    sender: ck.WidgetItem | None,
-) -> tuple[ck.WidgetItem, BaseModel, H]:
-    """The widget, the payload and the handler. Raises CustomStreamError for what nobody offers."""
-    if sender is None or action.type not in handlers or not offers(sender.widget, action):
-        raise CustomStreamError(STALE, allow_retry=False)
-    model, handler = handlers[action.type]
-    try:
-        return sender, model.model_validate(action.payload or {}), handler
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        text = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise CustomStreamError(f"Please check what you entered: {text}.") from None
+    def _begun(
+        self, thread: ck.ThreadMetadata, action: Action[str, Any], sender: Any, context: Any
+    ) -> tuple[Acting, Any]:
+        """What the action's handler gives. Raises CustomStreamError for what nobody offers."""
+        model, handler = (self.built_in | self.actions).get(action.type, (None, None))
+        if sender is None or model is None or handler is None or not offers(sender.widget, action):
+            raise CustomStreamError(STALE)
+        acting = Acting(self, thread, sender, context)
+        try:
+            return acting, handler(acting, model.model_validate(action.payload or {}))
+        except ValidationError as error:
+            raise CustomStreamError(f"Please check your entries: {invalid(error)}.") from None
 
 
 def offers(widget: WidgetRoot, action: Action[str, Any]) -> bool:
@@ -147,19 +125,16 @@ def offers(widget: WidgetRoot, action: Action[str, Any]) -> bool:
 
     So an action that somebody makes up, or whose widget was replaced meanwhile, is never run.
     """
-    parts, given = [*_parts(widget.model_dump())], action.payload or {}
-    fields = {
-        str((part.get("editable") or part)["name"]).partition(".")[0]
+    parts = [*_parts(widget.model_dump())]
+    names = {part["name"] for part in parts if "name" in part and part.get("type") != "Icon"}
+    fields = {str(name).partition(".")[0] for name in names}
+    given = action.payload or {}
+    return isinstance(given, dict) and any(
+        fixed.items() <= given.items() and {*given} - {*fixed} <= fields
         for part in parts
-        if part.get("type") in INPUTS and (part.get("editable") or part).get("name")
-    }
-    for part in parts:
-        if part.get("type") == action.type and part.get("handler", "server") == "server":
-            fixed = part.get("payload") or {}
-            own = {name: value for name, value in given.items() if name not in fields - {*fixed}}
-            if own == fixed:
-                return True
-    return False
+        if part.get("type") == action.type and part.get("handler", "server") == "server"
+        for fixed in [part.get("payload") or {}]
+    )
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:

@@ -26,9 +26,14 @@ def parse(body: str | bytes | bytearray) -> ck.ChatKitReq:
     try:
         return _REQUEST.validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        text = ".".join(map(str, first["loc"])) + ": " + first["msg"]
-        raise ApiError(400, "invalid_request", text.removeprefix(": ")[:300]) from None
+        raise ApiError(400, "invalid_request", invalid(error)) from None
+
+
+def invalid(error: ValidationError) -> str:
+    """The first part that does not fit, and why, without repeating what was sent."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    text = ".".join(map(str, first["loc"])) + ": " + first["msg"]
+    return text.removeprefix(": ")[:300]
 
 
 async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> str | None:

@@ -224,6 +224,8 @@ class _WatchedRun:
                 else:
                     event = await anext(events)
             except StopAsyncIteration:
+                if self._result.interruptions:  # a person is asked first
+                    self._context.client_tool_call = None
                 return
             if event.type == "run_item_stream_event":
                 waiting = event.item.type == "tool_call_output_item"

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from chatkit.widgets import WidgetRoot, WidgetTemplate
 from pydantic import BaseModel
 
-EXPLAINING = {"title", "description", "default", "examples", "additionalProperties", "$schema"}
+EXPLAINING = {"title", "description", "default", "examples", "additionalProperties"}
+EXPLAINING |= {"$schema", "$defs"}
 
 
 class Widget(BaseModel):
@@ -49,9 +50,10 @@ def shape(schema: Any, definitions: Any = None) -> Any:
     if not isinstance(schema, dict):
         return schema
     definitions = definitions or schema.get("$defs", {})
-    if reference := schema.get("$ref"):
-        return shape(definitions[reference.rpartition("/")[2]], definitions)
-    kept = {name: part for name, part in schema.items() if name not in EXPLAINING | {"$defs"}}
-    named = {name: shape(part, definitions) for name, part in kept.pop("properties", {}).items()}
+    if "$ref" in schema:
+        return shape(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    kept = {name: part for name, part in schema.items() if name not in EXPLAINING}
+    named = kept.pop("properties", {})
     whole = {name: shape(part, definitions) for name, part in kept.items()}
-    return {**whole, "properties": named, "required": sorted(kept.get("required", []))}
+    whole["required"] = sorted(kept.get("required", []))
+    return whole | {"properties": {name: shape(named[name], definitions) for name in named}}

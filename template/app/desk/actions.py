@@ -16,7 +16,6 @@ from ..widgets import ProblemForm
 from .orders import find
 from .tools import card_of
 
-Stream = AsyncIterator[ThreadStreamEvent]
 actions = Actions()
 
 
@@ -34,18 +33,18 @@ class Problem(Chosen):
 
 
 @actions.on("order.open", Chosen)
-async def open_order(acting: Acting, chosen: Chosen) -> Stream:
+async def open_order(acting: Acting, chosen: Chosen) -> AsyncIterator[ThreadStreamEvent]:
     """A card below for the line that was clicked."""
     yield acting.shown(card_of(find(acting.context, chosen.order)))
 
 
 @actions.on("order.refresh", Chosen)
-async def refresh(acting: Acting, chosen: Chosen) -> Stream:
+async def refresh(acting: Acting, chosen: Chosen) -> WidgetRoot:
     """The card as it is now, in the place of the old one."""
-    yield acting.replaced(card_of(find(acting.context, chosen.order)))
+    return card_of(find(acting.context, chosen.order))
 
 
-@actions.on_sync("order.watch", Watch)
+@actions.on("order.watch", Watch)
 async def watch(acting: Acting, given: Watch) -> WidgetRoot:
     order = find(acting.context, given.order)
     order.watched = given.watched
@@ -53,16 +52,15 @@ async def watch(acting: Acting, given: Watch) -> WidgetRoot:
 
 
 @actions.on("problem.send", Problem)
-async def send_problem(acting: Acting, problem: Problem) -> Stream:
+async def send_problem(acting: Acting, problem: Problem) -> AsyncIterator[ThreadStreamEvent]:
     order = find(acting.context, problem.order)
     order.note = f"{problem.kind}: {problem.text}"
     sent = f"Thank you. We know of it: {order.note}"
-    yield acting.replaced(ProblemForm(order=order.number, title=order.title, sent=sent).build())
+    yield acting.replaced(ProblemForm(number=order.number, title=order.title, sent=sent).build())
     yield acting.told(f"The customer reported a problem with order {order.number}, {order.note}")
 
 
 @actions.on("problem.close", Chosen)
-async def close_problem(acting: Acting, chosen: Chosen) -> Stream:
-    order = find(acting.context, chosen.order)
-    form = ProblemForm(order=order.number, title=order.title, sent="Nothing was sent.")
-    yield acting.replaced(form.build())
+async def close_problem(acting: Acting, chosen: Chosen) -> WidgetRoot:
+    title = find(acting.context, chosen.order).title
+    return ProblemForm(number=chosen.order, title=title, sent="Nothing was sent.").build()

@@ -1,55 +1,50 @@
 """The orders of the desk, a few for each person, in place of your shop's database. Yours.
 
-They are in this process's memory: another one, and a restart, begin anew.
+They are in this process's memory: another process, and a restart, begin anew.
 """
 
 import random
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import BaseModel
 
 from ..context import RequestContext
 from ..failures import ToolError
 
-Status = Literal["open", "shipped", "cancelled"]
 GOODS = {"Tea pot": 34.5, "Desk lamp": 59.0, "Rain coat": 89.0, "Coffee mill": 42.0, "Globe": 75.0}
-IMAGE = "https://picsum.photos/seed/{}/128"
+IMAGE = "https://picsum.photos/seed/desk{}/128"
 
 
-@dataclass
-class Order:
+class Order(BaseModel):
     number: int
     title: str
-    price: float
+    price: float  # EUR
+    image: str
     month: str
-    status: Status
+    status: Literal["open", "shipped", "cancelled"] = "shipped"
     watched: bool = False
     note: str = ""
 
-    @property
-    def image(self) -> str:
-        return IMAGE.format(self.title.replace(" ", "-").lower())
+
+_orders: dict[tuple[str, str], list[Order]] = {}
 
 
-_orders: dict[tuple[str, str], dict[int, Order]] = {}
-
-
-def orders_of(person: RequestContext) -> dict[int, Order]:
-    """The orders of the person, and of nobody else, by number: 1001 is open, 1002 shipped."""
+def orders_of(person: RequestContext) -> list[Order]:
+    """The orders of the person and of nobody else: 1001, which is open, 1002 and 1003."""
     if person.owner not in _orders:
         goods = random.Random(repr(person.owner)).sample(sorted(GOODS), 3)
-        made = zip((1001, 1002, 1003), goods, ("October", "September", "August"), strict=True)
-        _orders[person.owner] = {
-            number: Order(
-                number, title, GOODS[title], month, "open" if number == 1001 else "shipped"
-            )
-            for number, title, month in made
-        }
+        months = ("October", "September", "August")
+        _orders[person.owner] = [
+            Order(number=n, title=t, price=GOODS[t], image=IMAGE.format(n), month=m)
+            for n, t, m in zip((1001, 1002, 1003), goods, months, strict=True)
+        ]
+        _orders[person.owner][0].status = "open"
     return _orders[person.owner]
 
 
 def find(person: RequestContext, number: int) -> Order:
-    """The person's order. Raises ToolError, which the model can pass on."""
-    if order := orders_of(person).get(number):
-        return order
-    known = ", ".join(map(str, orders_of(person)))
-    raise ToolError(f"You have no order {number}. Your orders are {known}.")
+    """The person's order. Raises ToolError, whose words the model may pass on."""
+    known = {order.number: order for order in orders_of(person)}
+    if number not in known:
+        raise ToolError(f"You have no order {number}, but {', '.join(map(str, known))}.")
+    return known[number]

@@ -13,22 +13,14 @@ from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from chatkit.widgets import WidgetRoot
 
 from ..run import ToolContext
-from ..widgets import Letter, Month, OrderCard, OrderLine, OrderList, ProblemForm, Spending
+from ..widgets import Letter, OrderCard, OrderLine, OrderList, ProblemForm, Spending, Spent
 from .orders import Order, find, orders_of
 
 POLICY = "You may send back what you bought within **30 days**, unused, at our cost."
 
 
 def card_of(order: Order) -> WidgetRoot:
-    return OrderCard(
-        order=order.number,
-        title=order.title,
-        image=order.image,
-        price=f"{order.price:.2f} EUR",
-        status=order.status,
-        note=order.note,
-        watched=order.watched,
-    ).build()
+    return OrderCard(**order.model_dump(exclude={"month"})).build()
 
 
 @function_tool
@@ -41,11 +33,10 @@ async def list_orders(
         status: Only those of this status.
     """
     await ctx.context.stream(ProgressUpdateEvent(icon="search", text="Looking up your orders"))
-    orders = orders_of(ctx.context.request_context).values()
-    found = [order for order in orders if status in ("all", order.status)]
-    lines = [OrderLine(order=o.number, title=o.title, status=o.status) for o in found]
-    await ctx.context.stream_widget(OrderList(heading="Your orders", lines=lines).build())
-    return "; ".join(f"{o.number} {o.title}, {o.status}" for o in found) or "none"
+    orders = orders_of(ctx.context.request_context)
+    found = [OrderLine(**vars(order)) for order in orders if status in ("all", order.status)]
+    await ctx.context.stream_widget(OrderList(heading="Your orders", lines=found).build())
+    return "; ".join(f"{one.number} {one.title}, {one.status}" for one in found) or "none"
 
 
 @function_tool
@@ -99,7 +90,7 @@ async def report_problem(ctx: ToolContext, order: int) -> str:
         order: The order's number.
     """
     found = find(ctx.context.request_context, order)
-    form = ProblemForm(order=order, title=found.title, sent="")
+    form = ProblemForm(number=order, title=found.title, sent="")
     await ctx.context.stream_widget(form.build())
     return "The form is shown."
 
@@ -107,10 +98,9 @@ async def report_problem(ctx: ToolContext, order: int) -> str:
 @function_tool
 async def show_spending(ctx: ToolContext) -> str:
     """Show the customer a chart of what they spent by month."""
-    orders = orders_of(ctx.context.request_context).values()
-    data = [Month(month=order.month, spent=order.price) for order in orders][::-1]
-    await ctx.context.stream_widget(Spending(title="Spending", label="EUR", data=data).build())
-    return f"{sum(order.price for order in orders):.2f} EUR in all"
+    data = [Spent(**vars(order)) for order in orders_of(ctx.context.request_context)]
+    await ctx.context.stream_widget(Spending(title="Spending", data=data).build())
+    return f"{sum(one.price for one in data):.2f} EUR in all"
 
 
 @function_tool
@@ -146,17 +136,8 @@ async def point_at_order(ctx: ToolContext, order: int) -> str:
 async def current_page(ctx: ToolContext) -> str:
     """Ask the customer's browser which page of the shop is open."""
     ctx.context.client_tool_call = ClientToolCall(name="current_page", arguments={})
-    return "The browser answers."
+    return "The browser has not answered."
 
 
-EXTRA_TOOLS = [
-    list_orders,
-    show_order,
-    track_parcel,
-    cancel_order,
-    report_problem,
-    show_spending,
-    return_policy,
-    point_at_order,
-]
-CLIENT_TOOLS = [current_page]
+tools = [list_orders, show_order, track_parcel, cancel_order, report_problem, show_spending]
+tools += [return_policy, point_at_order, current_page]

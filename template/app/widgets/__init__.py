@@ -10,17 +10,17 @@ from ..widget import Widget
 
 
 class OrderCard(Widget, file="order.widget"):
-    order: int
+    number: int
     title: str
     image: str
-    price: str
+    price: float
     status: str
     note: str
     watched: bool
 
 
 class OrderLine(BaseModel):
-    order: int
+    number: int
     title: str
     status: str
 
@@ -31,20 +31,19 @@ class OrderList(Widget, file="orders.widget"):
 
 
 class ProblemForm(Widget, file="problem.widget"):
-    order: int
+    number: int
     title: str
     sent: str  # empty while the form is open
 
 
-class Month(BaseModel):
+class Spent(BaseModel):
     month: str
-    spent: float
+    price: float
 
 
 class Spending(Widget, file="spending.widget"):
     title: str
-    label: str
-    data: list[Month]
+    data: list[Spent]
 
 
 class Letter(Widget, file="letter.widget"):

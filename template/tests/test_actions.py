@@ -1,0 +1,193 @@
+"""Buttons and forms: what they change, and whose, and what is refused.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.desk import orders
+
+from .chat import Json, Person, thread_id_of
+from .conftest import RunningServer
+from .desk import calling, done, hidden, lock, offered, press
+
+STALE = "This button does not work any more. Please reload the conversation."
+
+
+def shown(server: RunningServer, person: Person, tool: str, **arguments: Any) -> tuple[str, Json]:
+    """A thread, and the widget that a tool shows in it."""
+    calling(server, tool, **arguments)
+    events = person.say("Show me")
+    return thread_id_of(events), done(events, "widget")[0]
+
+
+def order_of(server: RunningServer, person: Person) -> orders.Order:
+    return orders.find(server.context_of(person), 1001)
+
+
+def sync(person: Person, thread_id: str, item: Json, action: Json) -> Any:
+    sent = {"type": action["type"], "payload": action.get("payload")}
+    about = {"thread_id": thread_id, "item_id": item["id"], "action": sent}
+    return person.post("threads.sync_custom_action", **about)
+
+
+def test_a_widget_of_an_earlier_turn_is_replaced_for_good(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    person.say("And now?", thread_id)
+    order_of(server, person).status = "shipped"
+    [new] = done(press(person, thread_id, card, offered(card, "order.refresh")), "widget")
+    assert (new["id"], new["created_at"]) == (card["id"], card["created_at"])
+    assert "shipped" in str(new["widget"])
+    items = person.items(thread_id)
+    assert [item["id"] for item in items].index(card["id"]) == 1
+    assert items[1] == new
+
+
+def test_a_synchronous_action_saves_what_it_returns(server: RunningServer, person: Person) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    answer = sync(person, thread_id, card, offered(card, "order.watch"))
+    updated = answer.json()["updated_item"]
+    assert "Stop watching" in str(updated["widget"])
+    assert order_of(server, person).watched
+    assert updated == person.items(thread_id)[1]
+
+
+def test_a_line_of_a_list_shows_what_it_stands_for(server: RunningServer, person: Person) -> None:
+    thread_id, card = shown(server, person, "list_orders", status="all")
+    [new] = done(press(person, thread_id, card, offered(card, "order.open", order=1002)), "widget")
+    assert new["id"] != card["id"]
+    assert "Order 1002" in str(new["widget"])
+    assert person.items(thread_id)[-1] == new
+
+
+def test_a_form_is_saved_closed_and_known_to_the_model(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, form = shown(server, person, "report_problem", order=1001)
+    model: Any = server.app.state.server.model
+    entries = {"kind": "missing", "text": ' No "lid"\n'}
+    events = press(person, thread_id, form, offered(form, "problem.send"), entries)
+    assert order_of(server, person).note == 'missing: No "lid"'
+    assert 'No "lid"' in str(done(events, "widget")[0]["widget"])
+    assert "problem.send" not in str(done(events, "widget")[0])
+    assert "hidden" not in str(events)
+    person.say("Did you get it?", thread_id)
+    assert "reported a problem with order 1001" in str(model.calls[-1].input)
+
+
+@pytest.mark.parametrize(
+    "entries", [{}, {"kind": "x", "text": "y"}, {"kind": "other", "text": " "}]
+)
+def test_a_form_that_does_not_fit_says_which_entry(
+    server: RunningServer, person: Person, entries: Json, errors: Callable[[], list[str]]
+) -> None:
+    thread_id, form = shown(server, person, "report_problem", order=1001)
+    last = press(person, thread_id, form, offered(form, "problem.send"), entries)[-1]
+    assert last["message"].startswith("Please check your entries: ")
+    assert order_of(server, person).note == ""
+    assert person.items(thread_id)[1] == form
+    assert errors() == []
+
+
+def forged(card: Json) -> dict[str, Json]:
+    """What a client could make of the card's button, by what is wrong with it."""
+    action = offered(card, "order.watch")
+    return {
+        "another order": {"type": "order.watch", "payload": action["payload"] | {"order": 1002}},
+        "a turned value": {
+            "type": "order.watch",
+            "payload": action["payload"] | {"watched": False},
+        },
+        "a value more": {"type": "order.watch", "payload": action["payload"] | {"text": "x"}},
+        "no payload": {"type": "order.watch", "payload": None},
+        "a list": {"type": "order.watch", "payload": [1001]},
+        "another's type": {"type": "problem.close", "payload": {"order": 1001}},
+        "a made-up type": {"type": "order.delete", "payload": {}},
+        "a component's type": {"type": "Button", "payload": {}},
+    }
+
+
+@pytest.mark.parametrize("wrong", forged({"widget": {"type": "order.watch", "payload": {}}}))
+@pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])
+def test_an_action_that_the_widget_does_not_offer_is_refused(
+    server: RunningServer,
+    person: Person,
+    kind: str,
+    wrong: str,
+    errors: Callable[[], list[str]],
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    before = [order.model_copy() for order in orders.orders_of(server.context_of(person))]
+    if kind == "threads.custom_action":
+        last = press(person, thread_id, card, forged(card)[wrong])[-1]
+        assert last == {"type": "error", "code": "custom", "message": STALE, "allow_retry": False}
+    else:
+        answer = sync(person, thread_id, card, forged(card)[wrong])
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, STALE)
+    assert orders.orders_of(server.context_of(person)) == before
+    assert person.items(thread_id)[1] == card
+    assert errors() == []
+
+
+@pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])
+def test_an_action_needs_its_widget(server: RunningServer, person: Person, kind: str) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    action = offered(card, "order.watch")
+    sent = {"type": action["type"], "payload": action["payload"]}
+    assert STALE in person.post(kind, thread_id=thread_id, action=sent).text
+    own_message = person.items(thread_id)[0]["id"]
+    assert "error" in person.post(kind, thread_id=thread_id, item_id=own_message, action=sent).text
+    other = person.new_thread()
+    answer = person.post(kind, thread_id=other, item_id=card["id"], action=sent)
+    assert answer.status_code == 404
+    assert not order_of(server, person).watched
+
+
+@pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])
+def test_a_strangers_action_is_answered_like_one_on_nothing(
+    server: RunningServer, person: Person, stranger: Person, kind: str
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    action = offered(card, "order.watch")
+    about: Json = {"item_id": card["id"], "action": action}
+    foreign = stranger.post(kind, thread_id=thread_id, **about)
+    missing = stranger.post(kind, thread_id="thr_" + "0" * 32, **about)
+    assert (foreign.status_code, foreign.content) == (404, missing.content)
+    assert not order_of(server, person).watched
+
+
+def test_a_button_of_a_widget_that_was_replaced_is_stale(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, form = shown(server, person, "report_problem", order=1001)
+    press(person, thread_id, form, offered(form, "problem.close"))
+    entries = {"kind": "other", "text": "Too late"}
+    last = press(person, thread_id, form, offered(form, "problem.send"), entries)[-1]
+    assert last["message"] == STALE
+    assert order_of(server, person).note == ""
+
+
+def test_the_same_button_changes_nothing_twice(server: RunningServer, person: Person) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    action = offered(card, "order.watch")
+    assert sync(person, thread_id, card, action).status_code == 200
+    assert sync(person, thread_id, card, action).json()["error"]["code"] == "action_refused"
+
+
+@pytest.mark.parametrize("state", ["locked", "closed"])
+def test_a_thread_that_takes_nothing_more_takes_no_action(
+    server: RunningServer, person: Person, state: str
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    lock(server, person, thread_id, state)
+    told = f"This conversation is {state}."
+    assert told in str(press(person, thread_id, card, offered(card, "order.refresh")))
+    assert told in sync(person, thread_id, card, offered(card, "order.watch")).text
+    assert not order_of(server, person).watched
+    assert person.items(thread_id)[1] == card
+    assert hidden(server, person, thread_id)

@@ -1,0 +1,171 @@
+"""A tool that acts only after a yes: nothing before, once after, also elsewhere and later.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from agents.testing import ScriptedModel, assistant_message, function_call
+from chatkit import types as ck
+
+from app.desk import orders
+
+from .chat import Json, Person, text_of, thread_id_of
+from .conftest import RunningServer, serve
+from .desk import CALL, calling, done, hidden, lock, offered, outputs, press, script
+from .people import LIVE
+from .stores import fresh
+
+
+def status(server: RunningServer, person: Person) -> str:
+    return orders.find(server.context_of(person), 1001).status
+
+
+def asked(server: RunningServer, person: Person) -> tuple[str, Json, ScriptedModel]:
+    """The thread and the card in which the person is asked, and the model."""
+    model = calling(server, "cancel_order", "It is done.", order=1001)
+    events = person.say("Cancel order 1001")
+    return thread_id_of(events), done(events, "widget")[0], model
+
+
+def answer(person: Person, thread_id: str, card: Json, approve: bool) -> list[Json]:
+    return press(person, thread_id, card, offered(card, "approval.answer", approve=approve))
+
+
+def test_nothing_happens_before_the_person_agrees(server: RunningServer, person: Person) -> None:
+    thread_id, card, model = asked(server, person)
+    assert status(server, person) == "open"
+    assert len(model.calls) == 1
+    assert "cancel order: order 1001" in str(card["widget"])
+    assert person.items(thread_id)[-1] == card
+
+
+def test_after_a_yes_it_is_done_and_the_answer_goes_on(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, card, model = asked(server, person)
+    events = answer(person, thread_id, card, True)
+    assert status(server, person) == "cancelled"
+    assert text_of(events) == "It is done."
+    assert outputs(model) == ["Order 1001 is cancelled."]
+    [replaced] = done(events, "widget")
+    assert replaced["id"] == card["id"]
+    assert "Approved." in str(replaced["widget"])
+    assert "approval.answer" not in str(replaced["widget"])
+    assert person.items(thread_id)[-2] == replaced  # also after a reload
+
+
+def test_after_a_no_it_is_not_done_and_the_model_knows(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, card, model = asked(server, person)
+    events = answer(person, thread_id, card, False)
+    assert status(server, person) == "open"
+    assert "not approved" in outputs(model)[0]
+    assert "Rejected." in str(done(events, "widget")[0])
+
+
+def test_an_answer_counts_once(server: RunningServer, person: Person) -> None:
+    thread_id, card, model = asked(server, person)
+    answer(person, thread_id, card, False)
+    again = answer(person, thread_id, card, True)
+    assert again[-1]["type"] == "error"
+    assert again[-1]["message"].startswith("This button does not work any more.")
+    assert status(server, person) == "open"
+    assert len(model.calls) == 2
+
+
+def test_what_was_kept_is_gone_after_the_answer_and_its_call_is_remembered(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, card, model = asked(server, person)
+    [kept] = hidden(server, person, thread_id)
+    answer(person, thread_id, card, True)
+    [record] = hidden(server, person, thread_id)
+    assert record.id != kept.id
+    person.say("Thanks", thread_id)
+    given: Any = model.calls[-1].input
+    calls = [item["call_id"] for item in given if "call_id" in item]
+    assert calls == [CALL, CALL]
+
+
+def test_somebody_may_write_on_before_they_answer(server: RunningServer, person: Person) -> None:
+    model = script(
+        server,
+        [function_call("cancel_order", {"order": 1001}, call_id=CALL)],
+        [assistant_message("It waits for you.")],
+        [assistant_message("It is done.")],
+    )
+    events = person.say("Cancel order 1001")
+    thread_id, card = thread_id_of(events), done(events, "widget")[0]
+    assert text_of(person.say("Is it done?", thread_id)) == "It waits for you."
+    given: Any = model.calls[-1].input
+    assert not [item for item in given if "call_id" in item or "pending_run" in str(item)]
+    assert text_of(answer(person, thread_id, card, True)) == "It is done."
+    assert status(server, person) == "cancelled"
+
+
+def test_a_question_of_another_version_says_that_it_is_too_old(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, card, _ = asked(server, person)
+    [kept] = hidden(server, person, thread_id)
+    assert isinstance(kept, ck.HiddenContextItem)
+    content: Any = kept.content
+    content["state"]["$schemaVersion"] = "99.0"
+    server.run(server.store.save_item(thread_id, kept, context=server.context_of(person)))
+    last = answer(person, thread_id, card, True)[-1]
+    assert last["message"] == "This question is too old to be answered. Please ask again."
+    assert status(server, person) == "open"
+
+
+@pytest.mark.parametrize("state", ["locked", "closed"])
+def test_a_thread_that_takes_nothing_more_takes_no_answer(
+    server: RunningServer, person: Person, state: str
+) -> None:
+    thread_id, card, _ = asked(server, person)
+    lock(server, person, thread_id, state)
+    [refused] = answer(person, thread_id, card, True)
+    assert refused["message"] == f"This conversation is {state}."
+    assert status(server, person) == "open"
+
+
+def test_a_strangers_answer_is_answered_like_one_to_nothing(
+    server: RunningServer, person: Person, stranger: Person
+) -> None:
+    thread_id, card, _ = asked(server, person)
+    action = {"type": "approval.answer", "payload": {"pending": "x", "approve": True}}
+    about = {"thread_id": thread_id, "item_id": card["id"], "action": action}
+    assert stranger.post("threads.custom_action", **about).status_code == 404
+    action = offered(card, "approval.answer", approve=True)
+    about["thread_id"], about["action"] = stranger.new_thread(), action
+    assert stranger.post("threads.custom_action", **about).status_code == 404
+    assert status(server, person) == "open"
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[RunningServer, RunningServer]]:
+    """A server, and the one after a restart; in memory, where nothing lasts, a new object."""
+    kept = fresh()
+    with serve(**LIVE | kept) as first:
+        if kept:
+            with serve(**LIVE | kept) as second:
+                yield first, second
+        else:
+            state = first.app.state
+            state.server = type(state.server)(state.server.store, state.server.settings)
+            yield first, first
+
+
+def test_a_question_outlives_the_server_that_asked_it(
+    two: tuple[RunningServer, RunningServer],
+) -> None:
+    first, second = two
+    person = first.person()
+    thread_id, card, _ = asked(first, person)
+    person.http.base_url = second.url
+    model = script(second, [assistant_message("It is done.")])
+    assert text_of(answer(person, thread_id, card, True)) == "It is done."
+    assert outputs(model) == ["Order 1001 is cancelled."]
