@@ -17,7 +17,10 @@ from openai.types.responses import ResponseStreamEvent, ResponseTextDeltaEvent
 from .arguments import FLAGS, Words, mention
 
 # How ChatKit's converter begins what it adds in the user's role.
-CONTEXT = re.compile("Hidden context |The user is referring to |# User-provided context")
+CONTEXT = re.compile(
+    "Hidden context |The user is referring to |# User-provided context|The following graphical UI|"
+    "A structured input request|A message was displayed"
+)
 
 
 class OfflineModel(Model):

@@ -1,0 +1,38 @@
+"""The walk in README.md: each sentence does offline what stands beside it.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import pytest
+
+from .chat import Person, text_of
+from .conftest import RunningServer
+
+# What to write, and what is in the events that come.
+WALK = {
+    "list orders": ("progress_update", "ListView", "order.open", "1001"),
+    "show order 1001": ("Image", "order.watch", "order.refresh", "open"),
+    "show order 9": ("You have no order 9",),
+    "track parcel 1002": ("Asking the carrier", "it arrives tomorrow"),
+    "cancel order 1001": ("approval.answer", "cancel order: order 1001"),
+    "report problem 1001": ("Form", "problem.send", "Textarea"),
+    "show spending": ("Chart", "EUR in all"),
+    "return policy": ("widget.streaming_text.value_delta", "30 days"),
+    "point at order 1001": ("client_effect", "point_at_order"),
+    "current page": ("client_tool_call", "current_page", "pending"),
+}
+
+
+@pytest.mark.parametrize("sentence", WALK)
+def test_a_sentence_of_the_walk_does_what_the_readme_says(person: Person, sentence: str) -> None:
+    events = person.say(sentence)
+    assert [seen for seen in WALK[sentence] if seen not in str(events)] == []
+    assert [event for event in events if event["type"] == "error"] == []
+
+
+def test_the_walk_can_be_done_in_one_conversation(server: RunningServer, person: Person) -> None:
+    thread_id = person.new_thread()
+    for sentence, expected in WALK.items():
+        events = person.say(sentence, thread_id)
+        assert [seen for seen in expected if seen not in str(events)] == [], sentence
+    assert "offline model" in text_of(person.say("Thank you", thread_id))

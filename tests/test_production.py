@@ -1,0 +1,85 @@
+"""The production level grows out of the agent level, and stays small."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .matrix import combinations, name_of
+from .rendering import git, render, tree
+from .siblings import TEMPLATE
+from .test_template import code_lines
+from .test_update import answers_aside, edit, updated
+
+LARGEST = {"level": "production", "auth": "jwt", "store": "postgres", "model": "openai"}
+METHOD = """
+    def greet(self) -> str:
+        return "We sell doors."
+"""
+
+
+def edit_server(project: Path) -> None:
+    """The owner's agent, tools and README, a method of the server and a model to pick."""
+    edit(project)
+    server = project / "app" / "server.py"
+    text = server.read_text().replace("models = ()", 'models = ("gpt-5",)')
+    server.write_text(text + METHOD)
+
+
+def test_an_agent_grows_into_production_with_its_owners_files_untouched(
+    old: Path, tmp_path: Path
+) -> None:
+    project = render(old, tmp_path / "project", {"level": "agent"}, project_name="Doors")
+    edit_server(project)
+    before = tree(project)
+
+    updated(project, "level=production", "auth=jwt", "store=postgres")
+    fresh = render(old, tmp_path / "fresh", {"level": "production"}, project_name="Doors")
+    edit_server(fresh)
+    assert answers_aside(project) == answers_aside(fresh)
+    after = tree(project)
+    assert after["app/agent.py"] == before["app/agent.py"]
+    assert after["app/tools.py"] == before["app/tools.py"]
+    assert "We sell doors." in after["app/server.py"]
+    assert "auth: jwt" in after[".copier-answers.yml"]
+    assert "store: postgres" in after[".copier-answers.yml"]
+
+
+def test_going_back_to_an_agent_leaves_no_orphan(old: Path, tmp_path: Path) -> None:
+    project = render(old, tmp_path / "project", {"level": "production"}, project_name="Doors")
+    updated(project, "level=agent", "auth=anonymous", "store=memory")
+    fresh = render(old, tmp_path / "fresh", {"level": "agent"}, project_name="Doors")
+    assert answers_aside(project) == answers_aside(fresh)
+
+
+@pytest.mark.parametrize("name", ["app/agent.py", "app/tools.py"])
+def test_the_owners_agent_is_the_same_at_both_levels(projects: dict[str, Path], name: str) -> None:
+    texts = {
+        (projects[name_of(answers)] / name).read_text()
+        for answers in combinations()
+        if answers["level"] != "hello"
+    }
+    assert len(texts) == 1
+
+
+def test_production_stays_within_3000_lines_and_its_owners_files_within_800(
+    projects: dict[str, Path],
+) -> None:
+    """Lines that carry code, of the default production project."""
+    app = projects[name_of(LARGEST)] / "app"
+    files = sorted(app.rglob("*.py"))
+    owners = [path for path in files if "The template's file" not in path.read_text()[:400]]
+    assert sum(map(code_lines, files)) < 3000
+    assert sum(map(code_lines, owners)) < 800
+
+
+def test_every_sentence_of_the_walk_is_tried_by_the_projects_own_tests() -> None:
+    readme = (TEMPLATE / "README.md.jinja").read_text().partition("## A walk")[2]
+    rows = re.findall(r"^\| `(.+?)` \|", readme.partition("\n## ")[0], re.MULTILINE)
+    tried = re.findall(r'^    "(.+?)": \(', (TEMPLATE / "tests/test_walk.py").read_text(), re.M)
+    assert rows == tried
+
+
+def test_the_new_files_are_in_git_as_text() -> None:
+    names = git(TEMPLATE, "ls-files", "*.widget").split()
+    assert len(names) > 5
