@@ -138,10 +138,10 @@ def code_lines(path: Path) -> int:
 # Files, and lines of code in others, that later issues brought: the edge, the models (in run.py
 # a time limit, proxies and refusals; in config.py keys and addresses), leases (in the stores too),
 # NULs, open_auth, client tools, guardrails and tags; then limits, request ids, the log, and the
-# helper for development; then joining.
+# helper for development; then joining, and what the production level plugs into.
 LATER = {"edge.py", "facts.py", "failures.py", "lease.py", "limits.py", "logs.py"}
 LATER |= {"dev.py", "anonymous_dev.py", "curl.py", "joining.py"}
-LATER_LINES = {"hello": 96 + 14 + 42, "agent": 96 + 14 + 21 + 10 + 13 + 44}
+LATER_LINES = {"hello": 96 + 14 + 42, "agent": 96 + 14 + 21 + 10 + 13 + 44 + 37}
 
 
 @pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
