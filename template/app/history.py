@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from .context import RequestContext
 from .store.base import new_id
 
 Input = list[TResponseInputItem]
+# From who asks and a tag's id to what the model may know of it; empty where it is not theirs.
+TagResolver = Callable[[RequestContext, str], Awaitable[str]]
 
 
 class History(ThreadItemConverter):
@@ -24,6 +27,7 @@ class History(ThreadItemConverter):
 
     def __init__(self, store: Store[RequestContext], context: RequestContext) -> None:
         self.store, self.context = store, context
+        self.tags: Mapping[str, TagResolver] = {}
 
     async def assistant_message_to_input(self, item: ck.AssistantMessageItem) -> TResponseInputItem:
         # Plain text: Chat Completions refuses the output_text parts of the default.
@@ -44,7 +48,10 @@ class History(ThreadItemConverter):
         return await super().hidden_context_to_input(text)
 
     async def tag_to_message_content(self, tag: ck.UserMessageTagContent) -> ResponseInputTextParam:
-        return ResponseInputTextParam(type="input_text", text=f"@{tag.text}")
+        resolve = self.tags.get(tag.group or "")
+        found = await resolve(self.context, tag.id) if resolve else ""
+        text = f"@{tag.text}: {found}" if found else f"@{tag.text}"
+        return ResponseInputTextParam(type="input_text", text=text)
 
     async def attachment_to_message_content(self, file: ck.Attachment) -> ResponseInputTextParam:
         return ResponseInputTextParam(type="input_text", text=f"[attachment: {file.name}]")

@@ -3,19 +3,25 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agents import Agent, FunctionToolResult, Tool, ToolsToFinalOutputResult
 
 from .approvals import ApprovalServer
+from .endings import ASKED, EndingServer
+from .guards import GuardServer
+from .history import History, TagResolver
 from .run import Context, ToolContext
+from .titles import TitleServer
 
 
-class ProductionServer(ApprovalServer):
+class ProductionServer(TitleServer, GuardServer, EndingServer, ApprovalServer):
     """What it can do is an attribute each, set in `app/server.py`; without it, that is off."""
 
     extra_tools: Sequence[Tool] = ()
+    handoffs: Sequence[Agent[Context]] = ()  # who may take a turn over
+    tags: Mapping[str, TagResolver] = {}  # what the model is told of an @-tag, by the tag's group
 
     async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
         return await super().begin(self.compose(agent), about)
@@ -25,14 +31,23 @@ class ProductionServer(ApprovalServer):
         behavior = agent.tool_use_behavior
         return agent.clone(
             tools=[*agent.tools, *self.extra_tools],
+            handoffs=[*agent.handoffs, *self.handoffs],
             tool_use_behavior=stop_for_browser if behavior == "run_llm_again" else behavior,
         )
 
+    def history(self, about: Context) -> History:
+        history = super().history(about)
+        history.tags = self.tags
+        return history
 
-def stop_for_browser(ctx: ToolContext, _: list[FunctionToolResult]) -> ToolsToFinalOutputResult:
-    """End the turn where a tool asks the browser: its answer begins another.
+
+def stop_for_browser(
+    ctx: ToolContext, results: list[FunctionToolResult]
+) -> ToolsToFinalOutputResult:
+    """End the turn where a tool asks the browser or the person: the answer begins another.
 
     As StopAtTools does by the tools' names, which would also end a run that is resumed after one.
     """
     asked = ctx.context.client_tool_call is not None
+    asked = asked or any(result.output == ASKED for result in results)
     return ToolsToFinalOutputResult(is_final_output=asked, final_output="")

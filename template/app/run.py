@@ -21,7 +21,7 @@ from agents import (
 )
 from agents.result import RunResultStreaming
 from chatkit import types as ck
-from chatkit.agents import AgentContext, stream_agent_response
+from chatkit.agents import AgentContext, ResponseStreamConverter, stream_agent_response
 from chatkit.errors import CustomStreamError
 from openai import DefaultHttpxClient
 from pydantic import Field
@@ -80,6 +80,7 @@ class AgentServer(BaseServer):
     model: Model
     models: tuple[str, ...] = ()  # what `inference_options.model` may ask for
     tools: tuple[str, ...] = ()  # what `inference_options.tool_choice` may ask for
+    converter = ResponseStreamConverter()  # of images and citations
 
     def __init__(self, store: BaseStore, settings: RunSettings) -> None:
         super().__init__(store, settings)
@@ -112,7 +113,7 @@ class AgentServer(BaseServer):
         shown = False
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout, given)
         try:
-            events = own_ids(stream_agent_response(about, watched))
+            events = own_ids(stream_agent_response(about, watched, converter=self.converter))
             async for event in model.pass_on(events):
                 shown = True
                 yield event
@@ -162,26 +163,33 @@ async def own_ids(events: Events) -> Events:
 
     Providers' ids are not to be relied on: those of Chat Completions are all `__fake_id__`.
     """
-    ids: dict[str, str] = {}
+    ids: dict[str, list[str]] = {}  # ours by theirs, the newest last
+    open_items: dict[str, ck.ThreadItem] = {}
     stored: set[str] = set()
     async for event in events:
         match event:
             case ck.ThreadItemUpdatedEvent():
-                event.item_id = ids.get(event.item_id, event.item_id)
-            case ck.ThreadItemAddedEvent(item=ck.AssistantMessageItem() as item):
-                ids[item.id] = new_id("message")
-                event.item = item.model_copy(update={"id": ids[item.id]})
+                event.item_id = ids.get(event.item_id, [event.item_id])[-1]
+            case ck.ThreadItemAddedEvent(item=item):
+                if isinstance(item, ck.AssistantMessageItem):
+                    ids.setdefault(item.id, []).append(new_id("message"))
+                    event.item = item.model_copy(update={"id": ids[item.id][-1]})
+                open_items[event.item.id] = event.item
             case ck.ThreadItemDoneEvent(item=ck.ClientToolCallItem() as item):
                 event.item = item.model_copy(update={"id": new_id("tool_call")})
             case ck.ThreadItemDoneEvent(item=item):
                 if isinstance(item, ck.AssistantMessageItem):
-                    own_id = ids.get(item.id) or new_id("message")
+                    own_id = ids.get(item.id, [new_id("message")])[-1]
                     event.item = item.model_copy(update={"id": own_id})
                 stored.add(event.item.id)
-            case ck.ThreadItemRemovedEvent():
-                event.item_id = ids.get(event.item_id, event.item_id)
-                if event.item_id not in stored:
-                    continue  # a guardrail takes back what never became an item
+            case ck.ThreadItemRemovedEvent():  # a guardrail takes back what was produced
+                for own_id in ids.get(event.item_id, [event.item_id]):
+                    if own_id not in stored and own_id in open_items:  # the SDK removes what it has
+                        yield ck.ThreadItemDoneEvent(item=open_items[own_id])
+                        stored.add(own_id)
+                    if own_id in stored:
+                        yield ck.ThreadItemRemovedEvent(item_id=own_id)
+                continue
         yield event
 
 

@@ -48,6 +48,7 @@ def scripted(
     monkeypatch.setattr("app.server.assistant", AGENT)
     talker = server.app.state.server
     monkeypatch.setattr(RunSettings, "is_offline", False)
+    monkeypatch.setattr(talker, "titles", None, raising=False)  # they would ask the model too
     real = talker.model
 
     def script(*steps: Any) -> ScriptedModel:

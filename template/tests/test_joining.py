@@ -62,6 +62,7 @@ def _with_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def let_speak(server: RunningServer, speaker: Speaker) -> None:
     server.app.state.server.model = ScriptedModel([ModelStep.stream(speaker)])
+    server.app.state.server.titles = None  # at the level that has them: they ask the model too
 
 
 def pieces(events: list[Json]) -> list[str]:

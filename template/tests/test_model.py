@@ -46,7 +46,8 @@ def standin() -> Iterator[RunningServer]:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less between two tries than the provider's client would."""
+    """Wait less between two tries than the provider's client would, and ask for no titles."""
+    monkeypatch.setattr("app.server.Server.titles", None, raising=False)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02, raising=False)
 
 

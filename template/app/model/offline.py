@@ -47,21 +47,22 @@ class OfflineModel(Model):
 
 
 def _answer(call: ModelCall) -> ModelStep:
-    said, outputs = _read(call.input)
+    said, told, outputs = _read(call.input)
     tools = {t.name: t.params_json_schema for t in call.tools if isinstance(t, FunctionTool)}
+    tools |= {other.tool_name: other.input_json_schema for other in call.handoffs}
     name = None if outputs else _choose([*tools], said, call.model_settings.tool_choice)
     key = uuid4().hex
     if name:
         arguments = Words(tools[name], said, name).values()
         item = function_call(name, arguments, call_id=f"call_{key}", item_id=f"fc_{key}")
     else:
-        item = assistant_message(outputs or _introduce(said, [*tools]), item_id=f"msg_{key}")
+        item = assistant_message(outputs or _introduce(said, told, [*tools]), item_id=f"msg_{key}")
     return ModelStep([item], response_id=f"resp_{key}")
 
 
-def _read(items: Any) -> tuple[str, str]:
-    """What the person said last, and in words what the tools have answered since."""
-    said, names, outputs = "", dict[Any, str](), list[str]()
+def _read(items: Any) -> tuple[str, str, str]:
+    """What the person said last, what was added to it, and in words what tools answered since."""
+    said, told, names, outputs = "", list[str](), dict[Any, str](), list[str]()
     for item in [{"role": "user", "content": items}] if isinstance(items, str) else items:
         content = item.get("content") or item.get("output")
         parts = content if isinstance(content, list) else [{"text": content or ""}]
@@ -72,10 +73,12 @@ def _read(items: Any) -> tuple[str, str]:
             text = f"{names.get(item.get('call_id'), 'A tool')} answered: {text or 'nothing'}"
             outputs.append(text if text.endswith((".", "!", "?")) else f"{text}.")
         elif item.get("role") == "assistant":
-            said, outputs = "", []  # what follows an answer does not ask for it once more
-        elif item.get("role") == "user" and not CONTEXT.match(text):
+            said, told, outputs = "", [], []  # what follows an answer does not ask for it once more
+        elif item.get("role") == "user" and CONTEXT.match(text):
+            told.append(" ".join(text.split()))
+        elif item.get("role") == "user":
             said, outputs = text, []
-    return said, " ".join(outputs)
+    return said, " ".join(told), " ".join(outputs)
 
 
 def _choose(names: list[str], said: str, choice: object) -> str | None:
@@ -88,7 +91,8 @@ def _choose(names: list[str], said: str, choice: object) -> str | None:
     return names[0] if choice == "required" and names else None
 
 
-def _introduce(said: str, names: list[str]) -> str:
-    text = f'You said: "{said[:200]}{"…" * (len(said) > 200)}". I am the offline model: set a '
-    text += "model's credentials in .env for real answers."
+def _introduce(said: str, told: str, names: list[str]) -> str:
+    text = f'You said: "{said[:200]}{"…" * (len(said) > 200)}". '
+    text += f'I was also told: "{told[:500]}". ' if told else ""
+    text += "I am the offline model: set a model's credentials in .env for real answers."
     return f"{text} Mention one of my tools to see it run: {', '.join(names)}." if names else text

@@ -1,0 +1,39 @@
+"""What the desk neither reads nor says. Yours.
+
+A guardrail that trips takes back what was produced; `output_info` is what the person reads.
+"""
+
+import re
+from typing import Any
+
+from agents import (
+    Agent,
+    GuardrailFunctionOutput,
+    RunContextWrapper,
+    input_guardrail,
+    output_guardrail,
+)
+
+from ..run import Context
+
+CARD = re.compile(r"\b(?:\d[ -]?){13,19}\b")
+NO_CARDS = "Please never write the number of a card here. Your message was not answered."
+NO_PROMISES = "The assistant wanted to promise something that it must not promise."
+
+
+@input_guardrail
+async def no_cards(
+    ctx: RunContextWrapper[Context], agent: Agent[Any], given: Any
+) -> GuardrailFunctionOutput:
+    """Stops a message with the number of a card in it; earlier ones were stopped already."""
+    last = given[-1] if isinstance(given, list) else {"content": given}
+    found = CARD.search(str(last.get("content", "")))
+    return GuardrailFunctionOutput(NO_CARDS, tripwire_triggered=found is not None)
+
+
+@output_guardrail
+async def no_promises(
+    ctx: RunContextWrapper[Context], agent: Agent[Any], said: Any
+) -> GuardrailFunctionOutput:
+    promised = re.search(r"\b(guarantee|promise) ", str(said), re.IGNORECASE)
+    return GuardrailFunctionOutput(NO_PROMISES, tripwire_triggered=promised is not None)

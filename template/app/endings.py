@@ -1,0 +1,76 @@
+"""What a tool leaves for the end of an answer: sources, and questions with choices.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from agents import Agent
+from chatkit import types as ck
+
+from .base import Events
+from .context import RequestContext
+from .run import AgentServer, Context
+from .store.base import new_id
+
+Note = ck.AssistantMessageContentPartAnnotationAdded
+Source = ck.URLSource | ck.FileSource | ck.EntitySource
+ASKED = "The person is asked, and answers in the next turn."
+_NEXT = "the next message"
+
+
+async def cite(about: Context, source: Source) -> None:
+    """Show the source at the end of the assistant's next message."""
+    note = Note(content_index=0, annotation_index=0, annotation=ck.Annotation(source=source))
+    await about.stream(ck.ThreadItemUpdatedEvent(item_id=_NEXT, update=note))
+
+
+async def ask(about: Context, *questions: ck.StructuredInput) -> str:
+    """Ask the person: a tool that returns what this returns ends the turn."""
+    place: Any = {"thread_id": about.thread.id, "created_at": datetime.now()}
+    item = ck.StructuredInputItem(id=new_id("message"), inputs=[*questions], **place)
+    await about.stream(ck.ThreadItemDoneEvent(item=item))
+    return ASKED
+
+
+class EndingServer(AgentServer):
+    async def run(
+        self,
+        agent: Agent[Context],
+        thread: ck.ThreadMetadata,
+        message: ck.UserMessageItem | None,
+        context: RequestContext,
+    ) -> Events:
+        notes: list[Note] = []
+        questions: list[ck.ThreadItemDoneEvent] = []
+        async for event in super().run(agent, thread, message, context):
+            match event:
+                case ck.ThreadItemUpdatedEvent(item_id=item_id, update=Note() as note) if (
+                    item_id == _NEXT
+                ):
+                    notes.append(note)
+                case ck.ThreadItemDoneEvent(item=ck.StructuredInputItem()):
+                    questions.append(event)  # the model reads the answer after the tool's output
+                case ck.ThreadItemDoneEvent(item=ck.AssistantMessageItem() as item) if (
+                    notes and item.content
+                ):
+                    for update in _attach(notes, item):
+                        yield ck.ThreadItemUpdatedEvent(item_id=item.id, update=update)
+                    notes = []
+                    yield event
+                case _:
+                    yield event
+        for event in questions:
+            yield event
+
+
+def _attach(notes: list[Note], item: ck.AssistantMessageItem) -> Iterator[Note]:
+    """Put the notes at the end of the message's text; the updates that tell of it."""
+    content, last = item.content[-1], len(item.content) - 1
+    for note in notes:
+        note.annotation.index = len(content.text)
+        place = {"content_index": last, "annotation_index": len(content.annotations)}
+        content.annotations.append(note.annotation)
+        yield note.model_copy(update=place)

@@ -1,0 +1,67 @@
+"""Threads get a title beside their first answer.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+
+from agents import Agent, Runner
+from chatkit import types as ck
+
+from .base import Events
+from .context import RequestContext
+from .errors import report
+from .run import AgentServer, Context, RunSettings
+from .store.base import BaseStore, begin_request, remember, remembered
+
+PATIENCE = 2.0  # seconds at the end of an answer; a later title is there at the next reload
+LONGEST = 80  # characters
+
+
+class TitleServer(AgentServer):
+    titles: Agent[Context] | None = None  # who thinks of them
+
+    def __init__(self, store: BaseStore, settings: RunSettings) -> None:
+        super().__init__(store, settings)
+        self._naming: set[asyncio.Task[str]] = set()  # asyncio itself keeps no task alive
+
+    async def run(
+        self,
+        agent: Agent[Context],
+        thread: ck.ThreadMetadata,
+        message: ck.UserMessageItem | None,
+        context: RequestContext,
+    ) -> Events:
+        naming = None
+        if self.titles and message and thread.title is None:
+            naming = asyncio.create_task(self._name(self.titles, message, context))
+            self._naming.add(naming)
+            naming.add_done_callback(self._naming.discard)
+        async for event in super().run(agent, thread, message, context):
+            yield event
+        if naming and (await asyncio.wait({naming}, timeout=PATIENCE))[0] and naming.result():
+            thread.title = naming.result()  # which makes the SDK tell the browser
+            if known := remembered(thread.id):  # but not store it over a person's, given meanwhile
+                known.title = thread.title
+                remember(known, saved=True)
+
+    async def _name(
+        self, titler: Agent[Context], message: ck.UserMessageItem, context: RequestContext
+    ) -> str:
+        """Give the thread a title, unless it has one by now; empty when it got none."""
+        begin_request()  # not a part of the turn, which may end before
+        text = " ".join(part.text for part in message.content)
+        try:
+            title = " ".join(text.split()[:6])
+            if not self.settings.is_offline:
+                config = AgentServer.run_config(self, ck.InferenceOptions())
+                title = str((await Runner.run(titler, text, run_config=config)).final_output)
+            thread = await self.store.load_thread(message.thread_id, context=context)
+            if thread.title is not None:
+                return ""
+            thread.title = title.strip(' "\n.')[:LONGEST] or None
+            await self.store.save_thread(thread, context=context)
+            return thread.title or ""
+        except Exception as error:
+            report(error, "a thread got no title. ")
+            return ""

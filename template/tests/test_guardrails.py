@@ -1,0 +1,97 @@
+"""Guardrails: what was produced is taken back, from the screen and from the thread.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from agents import GuardrailFunctionOutput, input_guardrail
+from agents.testing import ModelStep, assistant_message, function_call
+
+from app.desk.guardrails import NO_CARDS, NO_PROMISES
+from app.guards import STOPPED
+
+from .chat import Json, Person, text_of, thread_id_of
+from .conftest import RunningServer
+from .desk import script
+from .test_joining import Speaker
+
+
+def on_screen(events: list[Json]) -> dict[str, Json]:
+    """The items that a browser shows after these events, without a reload."""
+    shown: dict[str, Json] = {}
+    for event in events:
+        if event["type"] in ("thread.item.added", "thread.item.done", "thread.item.replaced"):
+            shown[event["item"]["id"]] = event["item"]
+        elif event["type"] == "thread.item.removed":
+            del shown[event["item_id"]]
+    return shown
+
+
+def notices(events: list[Json]) -> list[str]:
+    return [event["message"] for event in events if event["type"] == "notice"][1:]  # not offline's
+
+
+def test_a_message_that_must_not_be_read_is_not_answered(
+    server: RunningServer, person: Person, errors: Callable[[], list[str]]
+) -> None:
+    script(server, [assistant_message("Thanks for the number.")], [assistant_message("Hello.")])
+    events = person.say("My card is 4111 1111 1111 1111")
+    thread_id = thread_id_of(events)
+
+    assert notices(events) == [NO_CARDS]
+    assert [item["type"] for item in on_screen(events).values()] == ["user_message"]
+    assert [item["type"] for item in person.items(thread_id)] == ["user_message"]
+    assert "error" not in [event["type"] for event in events]
+    assert text_of(person.say("Hello", thread_id)) == "Hello."
+    assert errors() == []
+
+
+def test_an_answer_that_must_not_be_given_is_taken_back(
+    server: RunningServer, person: Person
+) -> None:
+    call = function_call("show_order", {"order": 1001}, call_id="1")
+    said = assistant_message("Here it is.", item_id="__fake_id__")
+    promise = assistant_message("I promise it comes.", item_id="__fake_id__")
+    script(server, [said, call], [promise])
+    events = person.say("Where is it?")
+
+    assert notices(events) == [NO_PROMISES]
+    assert [item["type"] for item in on_screen(events).values()] == ["user_message"]
+    assert "I promise" not in json.dumps(person.items(thread_id_of(events)))
+    assert [item["type"] for item in person.items(thread_id_of(events))] == ["user_message"]
+
+
+def test_half_a_message_leaves_the_screen_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guardrail that takes a while, and so trips in mid-message."""
+
+    @input_guardrail
+    async def slow(*_: Any) -> GuardrailFunctionOutput:
+        await asyncio.sleep(0.3)
+        return GuardrailFunctionOutput(None, tripwire_triggered=True)
+
+    monkeypatch.setattr(server.app.state.server, "input_guardrails", [slow])
+    script(server, ModelStep.stream(Speaker("word " * 500, 0.01)))
+    events = person.say("Hello")
+
+    assert any("text_delta" in json.dumps(event) for event in events)
+    assert notices(events) == [STOPPED]
+    assert [item["type"] for item in on_screen(events).values()] == ["user_message"]
+    assert [item["type"] for item in person.items(thread_id_of(events))] == ["user_message"]
+
+
+def test_guardrails_hold_for_whom_a_turn_is_handed_to(
+    server: RunningServer, person: Person
+) -> None:
+    script(
+        server,
+        [function_call("transfer_to_refunds", {}, call_id="1")],
+        [assistant_message("I guarantee your money.")],
+    )
+    assert notices(person.say("My money!")) == [NO_PROMISES]

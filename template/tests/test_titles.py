@@ -1,0 +1,110 @@
+"""A thread's title: made beside the first answer, late if need be, never over a person's own.
+
+The template's file: improvements arrive through `copier update`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from agents.testing import ScriptedModel, assistant_message
+
+from app.run import RunSettings
+
+from .chat import Json, Person, thread_id_of
+from .conftest import RunningServer, wait_until
+
+
+class Titling(ScriptedModel):
+    """Answers what is streamed, and gives a title, after a while, to what is not."""
+
+    def __init__(self, title: Any, seconds: float) -> None:
+        super().__init__([[assistant_message(f"Answer {number}.")] for number in range(9)])
+        self.title, self.seconds, self.asked = title, seconds, 0
+
+    async def get_response(self, *args: Any, **rest: Any) -> Any:
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+        return await ScriptedModel([self.title]).get_response(*args, **rest)
+
+
+@pytest.fixture
+def titling(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Titling]:
+    monkeypatch.setattr(RunSettings, "is_offline", False)
+    monkeypatch.setattr("app.titles.PATIENCE", 0.3)
+
+    def begin(title: Any = "A lost parcel", seconds: float = 0.0) -> Titling:
+        step = title if isinstance(title, Exception) else [assistant_message(title)]
+        model = Titling(step, seconds)
+        monkeypatch.setattr(server.app.state.server, "model", model)
+        return model
+
+    return begin
+
+
+def title_of(person: Person, thread_id: str) -> str | None:
+    title: str | None = person.ask("threads.get_by_id", thread_id=thread_id).get("title")
+    return title
+
+
+def told(events: list[Json]) -> list[str]:
+    changed = [e["thread"].get("title") for e in events if e["type"] == "thread.updated"]
+    return [title for title in changed if title]
+
+
+def test_the_first_answer_brings_a_title(person: Person, titling: Callable[..., Titling]) -> None:
+    model = titling(' "A lost parcel." ')
+    events = person.say("Where is my parcel?")
+    assert told(events) == ["A lost parcel"]
+    assert title_of(person, thread_id_of(events)) == "A lost parcel"
+    again = person.say("Where is it?", thread_id_of(events))
+    assert (told(again), model.asked) == ([], 1)
+
+
+def test_a_title_that_takes_long_is_there_at_the_next_reload(
+    person: Person, titling: Callable[..., Titling]
+) -> None:
+    titling(seconds=1.0)
+    events = person.say("Where is my parcel?")
+    assert told(events) == []
+    assert title_of(person, thread_id_of(events)) is None
+    wait_until(lambda: title_of(person, thread_id_of(events)) == "A lost parcel")
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.6], ids=["in time", "late"])
+def test_a_persons_own_title_wins(
+    server: RunningServer, person: Person, titling: Callable[..., Titling], seconds: float
+) -> None:
+    model = titling(seconds=seconds)
+    store = server.store
+    add = store.add_thread_item
+
+    async def renaming(thread_id: str, item: Any, context: Any) -> None:
+        await add(thread_id, item, context)
+        if item.type == "assistant_message":
+            await asyncio.to_thread(person.ask, "threads.update", thread_id=thread_id, title="Mine")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "add_thread_item", renaming)
+        events = person.say("Where is my parcel?")
+    wait_until(lambda: not server.app.state.server._naming)
+    assert told(events) == []
+    assert title_of(person, thread_id_of(events)) == "Mine"
+    assert model.asked == 1
+
+
+def test_a_title_that_fails_does_not_hurt_the_answer(
+    person: Person, titling: Callable[..., Titling], errors: Callable[[], list[str]]
+) -> None:
+    titling(RuntimeError("sk-secret"))
+    events = person.say("Hello")
+    assert [e["type"] for e in events if e["type"] == "error"] == []
+    [line] = errors()
+    assert "a thread got no title" in line
+    assert "sk-secret" not in line
+
+
+def test_offline_the_first_words_are_the_title(person: Person) -> None:
+    events = person.say("one two three four five six seven")
+    assert told(events)[-1] == "one two three four five six"
