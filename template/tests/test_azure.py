@@ -71,6 +71,7 @@ def server(
             made.append(self)
 
     monkeypatch.setattr("azure.identity.aio.DefaultAzureCredential", Kept)
+    monkeypatch.setattr("app.server.Server.titles", None, raising=False)
     with serve(azure_openai_endpoint=models.url, azure_openai_entra=True) as running:
         yield running
         [credential] = made  # a process keeps it to its end, which a test's server has not
