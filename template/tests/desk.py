@@ -29,11 +29,30 @@ def calling(server: RunningServer, tool: str, said: str = "Done.", **arguments: 
     return script(server, [call], [assistant_message(said)], [assistant_message("Anything else?")])
 
 
+# What ChatKit takes where an action does not say it; a database gives it back written out.
+UNSAID = {"handler": "server", "loadingBehavior": "auto", "streaming": True}
+
+
+def plain(value: Any) -> Any:
+    """An item as it was before a database had it: what it means is the same."""
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: plain(part) for k, part in value.items() if (k, part) not in UNSAID.items()}
+
+
+def items(person: Person, thread_id: str) -> list[Json]:
+    """The thread as it is after a reload."""
+    found: list[Json] = plain(person.items(thread_id))
+    return found
+
+
 def done(events: list[Json], kind: str) -> list[Json]:
     """The items of a kind that these events completed or replaced."""
     ends = ("thread.item.done", "thread.item.replaced")
-    items = [event["item"] for event in events if event["type"] in ends]
-    return [item for item in items if item["type"] == kind]
+    found = [plain(event["item"]) for event in events if event["type"] in ends]
+    return [item for item in found if item["type"] == kind]
 
 
 def parts(value: Any) -> Iterator[Json]:

@@ -12,7 +12,7 @@ from app.desk import orders
 
 from .chat import Json, Person, thread_id_of
 from .conftest import RunningServer
-from .desk import calling, done, hidden, lock, offered, press
+from .desk import calling, done, hidden, items, lock, offered, plain, press
 
 STALE = "This button does not work any more. Please reload the conversation."
 
@@ -43,18 +43,16 @@ def test_a_widget_of_an_earlier_turn_is_replaced_for_good(
     [new] = done(press(person, thread_id, card, offered(card, "order.refresh")), "widget")
     assert (new["id"], new["created_at"]) == (card["id"], card["created_at"])
     assert "shipped" in str(new["widget"])
-    items = person.items(thread_id)
-    assert [item["id"] for item in items].index(card["id"]) == 1
-    assert items[1] == new
+    assert items(person, thread_id)[1] == new
 
 
 def test_a_synchronous_action_saves_what_it_returns(server: RunningServer, person: Person) -> None:
     thread_id, card = shown(server, person, "show_order", order=1001)
     answer = sync(person, thread_id, card, offered(card, "order.watch"))
-    updated = answer.json()["updated_item"]
+    updated = plain(answer.json()["updated_item"])
     assert "Stop watching" in str(updated["widget"])
     assert order_of(server, person).watched
-    assert updated == person.items(thread_id)[1]
+    assert updated == items(person, thread_id)[1]
 
 
 def test_a_line_of_a_list_shows_what_it_stands_for(server: RunningServer, person: Person) -> None:
@@ -62,7 +60,7 @@ def test_a_line_of_a_list_shows_what_it_stands_for(server: RunningServer, person
     [new] = done(press(person, thread_id, card, offered(card, "order.open", order=1002)), "widget")
     assert new["id"] != card["id"]
     assert "Order 1002" in str(new["widget"])
-    assert person.items(thread_id)[-1] == new
+    assert items(person, thread_id)[-1] == new
 
 
 def test_a_form_is_saved_closed_and_known_to_the_model(
@@ -90,7 +88,7 @@ def test_a_form_that_does_not_fit_says_which_entry(
     last = press(person, thread_id, form, offered(form, "problem.send"), entries)[-1]
     assert last["message"].startswith("Please check your entries: ")
     assert order_of(server, person).note == ""
-    assert person.items(thread_id)[1] == form
+    assert items(person, thread_id)[1] == form
     assert errors() == []
 
 
@@ -130,7 +128,7 @@ def test_an_action_that_the_widget_does_not_offer_is_refused(
         answer = sync(person, thread_id, card, forged(card)[wrong])
         assert (answer.status_code, answer.json()["error"]["message"]) == (400, STALE)
     assert orders.orders_of(server.context_of(person)) == before
-    assert person.items(thread_id)[1] == card
+    assert items(person, thread_id)[1] == card
     assert errors() == []
 
 
@@ -140,7 +138,7 @@ def test_an_action_needs_its_widget(server: RunningServer, person: Person, kind:
     action = offered(card, "order.watch")
     sent = {"type": action["type"], "payload": action["payload"]}
     assert STALE in person.post(kind, thread_id=thread_id, action=sent).text
-    own_message = person.items(thread_id)[0]["id"]
+    own_message = items(person, thread_id)[0]["id"]
     assert "error" in person.post(kind, thread_id=thread_id, item_id=own_message, action=sent).text
     other = person.new_thread()
     answer = person.post(kind, thread_id=other, item_id=card["id"], action=sent)
@@ -189,5 +187,5 @@ def test_a_thread_that_takes_nothing_more_takes_no_action(
     assert told in str(press(person, thread_id, card, offered(card, "order.refresh")))
     assert told in sync(person, thread_id, card, offered(card, "order.watch")).text
     assert not order_of(server, person).watched
-    assert person.items(thread_id)[1] == card
+    assert items(person, thread_id)[1] == card
     assert hidden(server, person, thread_id)

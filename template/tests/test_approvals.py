@@ -14,7 +14,7 @@ from app.desk import orders
 
 from .chat import Json, Person, text_of, thread_id_of
 from .conftest import RunningServer, serve
-from .desk import CALL, calling, done, hidden, lock, offered, outputs, press, script
+from .desk import CALL, calling, done, hidden, items, lock, offered, outputs, press, script
 from .people import LIVE
 from .stores import fresh
 
@@ -39,7 +39,7 @@ def test_nothing_happens_before_the_person_agrees(server: RunningServer, person:
     assert status(server, person) == "open"
     assert len(model.calls) == 1
     assert "cancel order: order 1001" in str(card["widget"])
-    assert person.items(thread_id)[-1] == card
+    assert items(person, thread_id)[-1] == card
 
 
 def test_after_a_yes_it_is_done_and_the_answer_goes_on(
@@ -54,7 +54,7 @@ def test_after_a_yes_it_is_done_and_the_answer_goes_on(
     assert replaced["id"] == card["id"]
     assert "Approved." in str(replaced["widget"])
     assert "approval.answer" not in str(replaced["widget"])
-    assert person.items(thread_id)[-2] == replaced  # also after a reload
+    assert items(person, thread_id)[-2] == replaced  # also after a reload
 
 
 def test_after_a_no_it_is_not_done_and_the_model_knows(

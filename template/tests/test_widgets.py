@@ -19,7 +19,7 @@ from app.widget import Widget
 
 from .chat import Person, thread_id_of
 from .conftest import RunningServer
-from .desk import calling, done, parts
+from .desk import calling, done, items, parts
 
 HOSTILE = ['a "quote" and \\"', "a line\nand another", "{{ 7 * 7 }}{% raw %}", "</script><script>"]
 EVERY = [one for one in vars(widgets).values() if isinstance(one, type) and issubclass(one, Widget)]
@@ -142,7 +142,7 @@ def test_a_tool_shows_its_widget_and_it_is_there_after_a_reload(
     [item] = done(events, "widget")
     assert item["widget"]["type"] == root
     assert inside <= {part.get("type") for part in parts(item["widget"])}
-    assert item in person.items(thread_id_of(events))
+    assert item in items(person, thread_id_of(events))
 
 
 def test_a_widget_streams_its_text(server: RunningServer, person: Person) -> None:
