@@ -120,5 +120,5 @@ class BaseServer(ChatKitServer[RequestContext]):
         feedback: ck.FeedbackKind,
         context: RequestContext,
     ) -> None:
-        """Feedback goes to the log; override to keep it. The items are the asker's own."""
-        logger.info("%s feedback in thread %s: items %s", feedback, thread_id, item_ids)
+        """Keep it; the items are the asker's own."""
+        await self.store.save_feedback(thread_id, item_ids, feedback, context)

@@ -87,7 +87,7 @@ def export(
 ) -> None:
     """Write all that one user has as JSON lines.
 
-    Threads, each before its items, and attachment records.
+    Threads, each before its items, attachment records, and what they thought of answers.
     """
     with plainly(), written(output) as file, opened() as (store, runner):
         owners = runner.run(owners_of(store, user, org))
@@ -105,7 +105,8 @@ def delete(
 ) -> None:
     """Remove all that one user has.
 
-    Threads with their items, and attachment records. A turn that is running in one of them ends.
+    Threads with their items, attachment records, and what they thought of answers. A turn that is
+    running in one of them ends.
     """
     if not yes and not is_terminal(sys.stdin):
         raise SystemExit("There is nobody to ask: --yes removes without asking.")

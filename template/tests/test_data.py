@@ -200,6 +200,24 @@ def test_a_removal_takes_all_that_is_one_users_and_nothing_of_others() -> None:
     with_store(check)
 
 
+def test_feedback_is_written_out_and_goes_with_its_thread() -> None:
+    async def check(store: DataStore) -> None:
+        for owner in (ME, THEIRS[0]):
+            for thread in await fill(store, owner):
+                page = await store.load_thread_items(thread.id, None, 9, "asc", owner)
+                ids = [item.id for item in page.data]
+                await store.save_feedback(thread.id, ids, "negative", owner)
+        lines = [line["data"] for line in await exported(store, "me") if line["type"] == "feedback"]
+        assert len({(line["thread_id"], line["item_id"]) for line in lines}) == len(lines) == 8
+        assert {line["kind"] for line in lines} == {"negative"}
+        await removed(store, "me")
+        assert await exported(store, "me") == []
+        left = [line["type"] for line in await exported(store, "i")]
+        assert left.count("feedback") == 8
+
+    with_store(check)
+
+
 def test_an_attachment_alone_is_somebodys_too() -> None:
     async def check(store: DataStore) -> None:
         await attach(store, MINE[1], "f", None)

@@ -37,12 +37,16 @@ FILL = f"""
     INSERT INTO attachments (org_id, user_id, id, data)
     SELECT '', 'user_' || owner, 'atc_' || owner, '{{}}' FROM generate_series(1, {OWNERS}) AS owner;
 
-    ANALYZE threads, items, attachments
+    INSERT INTO feedback (org_id, user_id, thread_id, item_id, kind)
+    SELECT org_id, user_id, thread_id, id, 'positive' FROM items;
+
+    ANALYZE threads, items, attachments, feedback
 """
 
 # Values of the statements' parameters that are the same for every owner.
 ANY: dict[str, Any] = {
     "org": "",
+    "kind": "positive",
     "rows": 21,
     "created_at": None,
     "title": None,
@@ -67,7 +71,8 @@ def of_owner(number: int) -> dict[str, Any]:
     item = f"msg_{thread}_2"
     mine = {"user": f"user_{number}", "thread": thread, "item": item, "after": item}
     last = {"last_org": "", "last_user": f"user_{number}", "last_id": f"thr_{number}_9"}
-    return ANY | mine | last | {"attachment": f"atc_{number}", "id": "", "seq": -1}
+    more = {"attachment": f"atc_{number}", "items": [item], "id": "", "seq": -1}
+    return ANY | mine | last | more
 
 
 def every_statement() -> dict[str, str]:

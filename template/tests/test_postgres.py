@@ -138,6 +138,22 @@ def test_migrations_go_down_and_up_again_with_data_in_the_tables() -> None:
     run(check)
 
 
+def test_a_database_from_before_feedback_takes_it() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="m"), ME)
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("DROP TABLE feedback")
+            connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        assert "0001" in (await store.ready() or "")
+        await asyncio.to_thread(migrate, conninfo)
+        await store.save_feedback(thread.id, ["m"], "positive", ME)
+        assert await store.load_feedback(thread.id, ME) == {"m": "positive"}
+
+    run(check)
+
+
 def test_servers_that_start_at_once_apply_the_schema_once() -> None:
     given: Any = settings()
     conninfo = given.conninfo

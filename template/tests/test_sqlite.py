@@ -164,10 +164,11 @@ def test_every_statement_finds_its_rows_by_their_keys(path: Path) -> None:
     texts = [text for text in given if isinstance(text, str) and ":user" in text]
     statements = {text for text in texts if not text.startswith("(")} - {sql.ORGANISATIONS}
     names = "org user thread item after rows seconds generation data attachment created_at title "
-    names += "status allowed_image_domains metadata id seq last_org last_user last_id"
+    names += "status allowed_image_domains metadata id seq last_org last_user last_id kind items"
     values = dict.fromkeys(names.split())
-    # No table, and what a LIMIT has let through.
+    # No table, what a LIMIT has let through, and what the statement itself was given.
     bounded = r"SCAN CONSTANT ROW|SCAN \(subquery-\d+\) USE TEMP B-TREE FOR ORDER BY"
+    bounded += r"|SCAN json_each VIRTUAL TABLE INDEX \d+:"
 
     async def check(store: SqliteStore) -> None:
         for text in [*statements, sql.update_thread(["title"])]:
@@ -512,6 +513,23 @@ def test_a_file_of_an_older_version_is_upgraded_in_place(
     assert ask(path, "SELECT pinned FROM threads") == [(1,)]
     with_store(check, path)  # and only once
     assert ask(path, "SELECT count(*) FROM items") == [(2,)]
+
+
+def test_a_file_from_before_feedback_takes_it(path: Path) -> None:
+    thread = a_thread()
+
+    async def fill(store: SqliteStore) -> None:
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="m"), ME)
+
+    async def check(store: SqliteStore) -> None:
+        await store.save_feedback(thread.id, ["m"], "positive", ME)
+        assert await store.load_feedback(thread.id, ME) == {"m": "positive"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_schema, "UPGRADES", sqlite_schema.UPGRADES[:1])
+        with_store(fill, path)
+    with_store(check, path)
 
 
 def test_an_upgrade_that_breaks_off_leaves_everything_as_it_was(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chatkit.errors import CustomStreamError
 from chatkit.store import Store, StoreItemType, default_generate_id
-from chatkit.types import ThreadMetadata
+from chatkit.types import FeedbackKind, ThreadMetadata
 
 from ..context import RequestContext
 
@@ -81,6 +81,18 @@ class BaseStore(Store[RequestContext]):
     @abstractmethod
     async def release_lease(self, thread_id: str, generation: int, context: RequestContext) -> None:
         """Give the lease back, if it still is this turn's."""
+
+    @abstractmethod
+    async def save_feedback(
+        self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
+    ) -> None:
+        """Keep what the person thinks of items of the thread; those that it lacks are left out."""
+
+    @abstractmethod
+    async def load_feedback(
+        self, thread_id: str, context: RequestContext
+    ) -> dict[str, FeedbackKind]:
+        """What the person thought last, by item."""
 
     def generate_thread_id(self, context: RequestContext) -> str:
         return new_id("thread")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chatkit.store import NotFoundError
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, FeedbackKind, Page, ThreadItem, ThreadMetadata
 
 from ..config import Section
 from ..context import RequestContext
@@ -58,6 +58,7 @@ def several_workers() -> bool:
 class _Thread:
     metadata: ThreadMetadata
     items: dict[str, ThreadItem] = field(default_factory=dict)
+    feedback: dict[str, FeedbackKind] = field(default_factory=dict)
     generation: int = 0
     leased_until: float = 0.0  # on the clock of time.monotonic()
 
@@ -182,6 +183,18 @@ class MemoryStore(BaseStore):
     ) -> None:
         if self._owned(context).writable(thread_id).items.pop(item_id, None) is None:
             raise NotFoundError(item_id)
+
+    async def save_feedback(
+        self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
+    ) -> None:
+        if thread := self._owned(context).threads.get(thread_id):
+            thread.feedback |= dict.fromkeys(thread.items.keys() & item_ids, kind)
+
+    async def load_feedback(
+        self, thread_id: str, context: RequestContext
+    ) -> dict[str, FeedbackKind]:
+        thread = self._owned(context).threads.get(thread_id)
+        return dict(thread.feedback) if thread else {}
 
     async def save_attachment(self, attachment: Attachment, context: RequestContext) -> None:
         self._own(context).attachments[attachment.id] = attachment.model_copy(deep=True)

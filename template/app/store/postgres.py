@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import psycopg
 from chatkit.store import NotFoundError
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, FeedbackKind, Page, ThreadItem, ThreadMetadata
 from psycopg_pool import AsyncConnectionPool
 from pydantic import Field, SecretStr
 
@@ -195,6 +195,17 @@ class PostgresStore(BaseStore, Retention):
         held = held_generation(thread_id)
         values = {"thread": thread_id, "item": item_id, "generation": held}
         _written(await self._rows(sql.DELETE_ITEM, context, **values), item_id, held)
+
+    async def save_feedback(
+        self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
+    ) -> None:
+        values = {"thread": thread_id, "items": [*{*item_ids}], "kind": kind}
+        await self._rows(sql.SAVE_FEEDBACK, context, **values)
+
+    async def load_feedback(
+        self, thread_id: str, context: RequestContext
+    ) -> dict[str, FeedbackKind]:
+        return dict(await self._rows(sql.LOAD_FEEDBACK, context, thread=thread_id))
 
     async def save_attachment(self, attachment: Attachment, context: RequestContext) -> None:
         values = {"attachment": attachment.id, "data": as_json(attachment)}

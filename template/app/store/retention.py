@@ -23,9 +23,11 @@ class Statements(Protocol):
     COUNT: str  # of `org` and `user`: (threads, items, attachments)
     SIZE: str  # of everybody: (threads + attachments,)
     # Of `org` and `user`, after `id` and `seq`, up to `rows`: ("thread" | "item", id, seq, JSON)
-    # with each thread before its items, and ("attachment", id, 0, JSON).
+    # with each thread before its items, ("attachment", id, 0, JSON), and after `id` and `item`
+    # ("feedback", thread's id, item's id, JSON).
     CONVERSATIONS: str
     ATTACHMENTS: str
+    FEEDBACK: str
     # By table, and whether it is about everybody's rows that are older than `seconds` or about all
     # of `org` and `user`. LOOK gives up to `rows` after `org`, `user`, `id`: (org_id, user_id, id,
     # items to be removed with it, NULL where the row stays). REMOVE takes those that do not stay,
@@ -35,7 +37,7 @@ class Statements(Protocol):
 
 
 class Record(NamedTuple):
-    type: str  # thread, item or attachment
+    type: str  # thread, item, attachment or feedback
     owner: Owner
     text: str  # JSON
 
@@ -66,14 +68,16 @@ class Retention(ABC):
         return int(rows)
 
     async def records(self, owners: Sequence[Owner]) -> AsyncIterator[list[Record]]:
-        """The owners' threads, oldest first, each before its items; then their attachments."""
-        for statement in (self.statements.CONVERSATIONS, self.statements.ATTACHMENTS):
+        """The owners' threads, oldest first, each before its items; attachments; feedback."""
+        sql = self.statements
+        for statement in (sql.CONVERSATIONS, sql.ATTACHMENTS, sql.FEEDBACK):
             for org, user in owners:
                 values: dict[str, Any] = {"org": org, "user": user, "rows": self.page}
-                after, seq = "", -1
-                while page := await self.run(statement, id=after, seq=seq, **values):
+                values |= {"id": "", "seq": -1, "item": ""}
+                while page := await self.run(statement, **values):
                     yield [Record(kind, (org, user), text) for kind, _, _, text in page]
-                    _, after, seq, _ = page[-1]
+                    _, values["id"], values["seq"], _ = page[-1]
+                    values["item"] = values["seq"]
 
     async def sweep(
         self, table: Table, owner: Owner | None = None, *, before: float = 0, dry: bool = False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from chatkit.store import NotFoundError
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, FeedbackKind, Page, ThreadItem, ThreadMetadata
 from pydantic import Field
 
 from ..config import Section
@@ -166,6 +166,17 @@ class SqliteStore(BaseStore, Retention):
         self, thread_id: str, item_id: str, context: RequestContext
     ) -> None:
         await self._write_into(thread_id, sql.DELETE_ITEM, context, item=item_id)
+
+    async def save_feedback(
+        self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
+    ) -> None:
+        values = {"thread": thread_id, "items": as_json(item_ids), "kind": kind}
+        await self._write(sql.SAVE_FEEDBACK, context, **values)
+
+    async def load_feedback(
+        self, thread_id: str, context: RequestContext
+    ) -> dict[str, FeedbackKind]:
+        return dict(await self._read(sql.LOAD_FEEDBACK, context, thread=thread_id))
 
     async def save_attachment(self, attachment: Attachment, context: RequestContext) -> None:
         values = {"attachment": attachment.id, "data": as_json(attachment)}

@@ -70,6 +70,20 @@ UPGRADES: list[list[str]] = [
         ) STRICT
         """,
     ],
+    [
+        f"""
+        CREATE TABLE feedback (
+            org_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            thread_id TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            created_at TEXT NOT NULL DEFAULT ({NOW}),
+            PRIMARY KEY (org_id, user_id, thread_id, item_id),
+            FOREIGN KEY (org_id, user_id, thread_id) REFERENCES threads ON DELETE CASCADE
+        ) STRICT
+        """,
+    ],
 ]
 
 

@@ -114,6 +114,21 @@ DELETE_ATTACHMENT = """
     RETURNING 1
 """
 
+# It outlives its item, which another try at the answer may take away.
+SAVE_FEEDBACK = f"""
+    INSERT INTO feedback (org_id, user_id, thread_id, item_id, kind)
+    SELECT org_id, user_id, thread_id, id, :kind FROM items
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread
+        AND id IN (SELECT value FROM json_each(:items))
+    ON CONFLICT (org_id, user_id, thread_id, item_id)
+    DO UPDATE SET kind = excluded.kind, created_at = {NOW}
+"""
+
+LOAD_FEEDBACK = """
+    SELECT item_id, kind FROM feedback
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread
+"""
+
 
 def _threads(order: str, where: str) -> str:
     return f"""
@@ -180,6 +195,14 @@ CONVERSATIONS = f"""
 ATTACHMENTS = """
     SELECT 'attachment', id, 0, data FROM attachments
     WHERE (org_id, user_id) = (:org, :user) AND id > :id ORDER BY id LIMIT :rows
+"""
+
+FEEDBACK = """
+    SELECT 'feedback', thread_id, item_id, json_object(
+        'thread_id', thread_id, 'item_id', item_id, 'kind', kind, 'created_at', created_at
+    ) FROM feedback
+    WHERE (org_id, user_id) = (:org, :user) AND (thread_id, item_id) > (:id, :item)
+    ORDER BY thread_id, item_id LIMIT :rows
 """
 
 # Rows after a key: one owner's, and anybody's.

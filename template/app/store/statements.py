@@ -141,6 +141,25 @@ DELETE_ATTACHMENT = """
     RETURNING 1
 """
 
+# It outlives its item, which another try at the answer may take away.
+SAVE_FEEDBACK = """
+    INSERT INTO feedback (org_id, user_id, thread_id, item_id, kind)
+    SELECT %(org)s, %(user)s, %(thread)s, known.id, %(kind)s
+    FROM unnest(%(items)s::text[]) AS wanted CROSS JOIN LATERAL (
+        SELECT id FROM items
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s AND id = wanted
+        LIMIT 1
+    ) AS known
+    ON CONFLICT (org_id, user_id, thread_id, item_id)
+    DO UPDATE SET kind = excluded.kind, created_at = now()
+    RETURNING 1
+"""
+
+LOAD_FEEDBACK = """
+    SELECT item_id, kind FROM feedback
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s
+"""
+
 
 def _threads(order: str, where: str) -> str:
     return f"""
@@ -214,6 +233,14 @@ CONVERSATIONS = f"""
 ATTACHMENTS = """
     SELECT 'attachment', id, 0, data::text FROM attachments
     WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id > %(id)s ORDER BY id LIMIT %(rows)s
+"""
+
+FEEDBACK = """
+    SELECT 'feedback', thread_id, item_id, json_build_object(
+        'thread_id', thread_id, 'item_id', item_id, 'kind', kind, 'created_at', created_at
+    )::text FROM feedback
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND (thread_id, item_id) > (%(id)s, %(item)s)
+    ORDER BY thread_id, item_id LIMIT %(rows)s
 """
 
 # Rows after a key: one owner's, and anybody's.
