@@ -96,7 +96,11 @@ async def answer(acting: Acting, given: Answer) -> Events:
 
 
 def _in_words(call: ToolApprovalItem) -> str:
-    values = ", ".join(
-        f"{name} {value}" for name, value in json.loads(call.arguments or "{}").items()
-    )
-    return f"{(call.tool_name or 'a tool').replace('_', ' ')}: {values}"
+    """The call as the person reads it: nothing of what the model asks for is left out."""
+    try:
+        given = json.loads(call.arguments or "{}")
+    except ValueError:
+        given = call.arguments
+    if isinstance(given, dict):
+        given = ", ".join(f"{name} {value}" for name, value in given.items())
+    return f"{(call.tool_name or '').replace('_', ' ')}: {given}"

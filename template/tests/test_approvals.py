@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from agents import Agent
 from agents.testing import ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
 
-from app.desk import orders
+from app.desk import orders, tools
+from app.run import Context
 
 from .chat import Json, Person, text_of, thread_id_of
 from .conftest import RunningServer, serve
@@ -143,6 +145,41 @@ def test_a_strangers_answer_is_answered_like_one_to_nothing(
     about["thread_id"], about["action"] = stranger.new_thread(), action
     assert stranger.post("threads.custom_action", **about).status_code == 404
     assert status(server, person) == "open"
+
+
+def test_one_card_asks_for_all_that_the_model_wants_at_once(
+    server: RunningServer, person: Person
+) -> None:
+    wanted: list[Any] = [{"order": 1001}, {"order": 1002}, "not JSON"]
+    calls = [
+        function_call("cancel_order", arguments, call_id=f"call_{number}")
+        for number, arguments in enumerate(wanted)
+    ]
+    model = script(server, calls, [assistant_message("Done.")])
+    events = person.say("Cancel them")
+    [card] = done(events, "widget")
+    for told in ("order 1001", "order 1002", "not JSON"):
+        assert f"cancel order: {told}" in str(card["widget"])
+    assert text_of(answer(person, thread_id_of(events), card, True)) == "Done."
+    assert outputs(model)[:2] == ["Order 1001 is cancelled.", "Order 1002 is shipped."]
+
+
+def test_an_agent_that_took_over_asks_and_goes_on_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clerk = Agent[Context](name="Clerk", tools=[tools.cancel_order])
+    monkeypatch.setattr("app.server.Server.handoffs", (clerk,))
+    model = script(
+        server,
+        [function_call("transfer_to_clerk", {}, call_id="over")],
+        [function_call("cancel_order", {"order": 1001}, call_id=CALL)],
+        [assistant_message("The clerk did it.")],
+    )
+    events = person.say("Cancel it")
+    [card] = done(events, "widget")
+    assert text_of(answer(person, thread_id_of(events), card, True)) == "The clerk did it."
+    assert status(server, person) == "cancelled"
+    assert [tool.name for tool in model.calls[-1].tools] == ["cancel_order"]
 
 
 @pytest.fixture

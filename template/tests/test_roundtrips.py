@@ -90,7 +90,7 @@ def test_a_turn_makes_the_sdks_round_trips_and_those_of_its_lease(
     assert len(watched.sent) == len(asked), "\n".join(watched.sent)
 
     assert len(watched.turn(guarded)) > 3
-    assert watched.calls == asked
+    assert sorted(watched.calls) == sorted(asked)
     assert len(watched.sent) == len(asked) + LEASE[kind], "\n".join(watched.sent)
 
 

@@ -5,14 +5,16 @@ They are in this process's memory: another process, and a restart, begin anew.
 
 import random
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from ..context import RequestContext
 from ..failures import ToolError
 
-GOODS = {"Tea pot": 34.5, "Desk lamp": 59.0, "Rain coat": 89.0, "Coffee mill": 42.0, "Globe": 75.0}
-IMAGE = "https://picsum.photos/seed/desk{}/128"
+GOODS = {"Tea": 9.5, "Lamp": 59.0, "Coat": 89.0, "Globe": 75.0, "Kite": 24.0}
+PICTURES = {"Tea": "🍵", "Lamp": "💡", "Coat": "🧥", "Globe": "🌍", "Kite": "🪁"}
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20"><text y="16">{}</text></svg>'
 
 
 class Order(BaseModel):
@@ -35,11 +37,15 @@ def orders_of(person: RequestContext) -> list[Order]:
         goods = random.Random(repr(person.owner)).sample(sorted(GOODS), 3)
         months = ("October", "September", "August")
         _orders[person.owner] = [
-            Order(number=n, title=t, price=GOODS[t], image=IMAGE.format(n), month=m)
+            Order(number=n, title=t, price=GOODS[t], image=picture_of(t), month=m)
             for n, t, m in zip((1001, 1002, 1003), goods, months, strict=True)
         ]
         _orders[person.owner][0].status = "open"
     return _orders[person.owner]
+
+
+def picture_of(title: str) -> str:
+    return f"data:image/svg+xml,{quote(SVG.format(PICTURES[title]))}"
 
 
 def find(person: RequestContext, number: int) -> Order:
