@@ -62,14 +62,14 @@ def test_the_owners_agent_is_the_same_at_both_levels(projects: dict[str, Path], 
     assert len(texts) == 1
 
 
-def test_production_stays_within_3000_lines_and_its_owners_files_within_800(
+def test_production_stays_within_3500_lines_and_its_owners_files_within_800(
     projects: dict[str, Path],
 ) -> None:
     """Lines that carry code, of the default production project."""
     app = projects[name_of(LARGEST)] / "app"
     files = sorted(app.rglob("*.py"))
     owners = [path for path in files if "The template's file" not in path.read_text()[:400]]
-    assert sum(map(code_lines, files)) < 3000
+    assert sum(map(code_lines, files)) < 3500
     assert sum(map(code_lines, owners)) < 800
 
 
