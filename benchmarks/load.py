@@ -25,6 +25,7 @@ class Answer:
     words: int = 0  # in deltas and in what ends the message: an answer has each word three times
     first_event: float = 0.0  # seconds after the request had been written
     first_word: float = 0.0
+    end: float = 0.0
 
 
 @dataclass
@@ -42,6 +43,10 @@ class Connection:
     async def cpu(self) -> float:
         """The processor seconds that the server has used so far."""
         return float((await self._ask(b"GET /cpu", b"")).body)
+
+    async def memory(self) -> int:
+        """The bytes that the server has in memory."""
+        return int((await self._ask(b"GET /memory", b"")).body)
 
     async def introduce(self) -> None:
         """From here on, every connection to the server is by one person whom it knows."""
@@ -84,6 +89,7 @@ class Connection:
             if not answer.body:
                 answer.body = data  # the first events name the thread
             tail = data[-len(EVENT) :]
+        answer.end = time.perf_counter() - start
         return answer
 
 
@@ -107,7 +113,7 @@ class Server:
     @classmethod
     def start(cls, name: str, project: Path, script: Path, log_level: str = "ERROR") -> "Server":
         """Start it with an environment of its own, so that this machine's says nothing."""
-        with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
             listener.set_inheritable(True)
             process = subprocess.Popen(
                 [sys.executable, script, name, str(listener.fileno())],
@@ -117,6 +123,7 @@ class Server:
                     "PYTHONPATH": str(project),
                     "LOG_LEVEL": log_level,
                     "RATE_LIMIT": "999999999/second",  # it counts, and never refuses
+                    "ANSWERS_AT_ONCE": "999999999",
                     "OPENAI_API_KEY": "not-used",
                 },
                 stderr=None if log_level == "ERROR" else subprocess.DEVNULL,

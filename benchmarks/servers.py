@@ -1,16 +1,18 @@
-"""The servers that `overhead.py` compares: `python servers.py product|bare|mended FD`.
+"""The servers that the benchmarks compare: `python servers.py product|bare|mended FD`.
 
-Run in a rendered project. Each answers with the project's agent, a scripted model and the
-project's memory store, behind uvicorn with one worker; FD is the socket to listen on.
+Run in a rendered project. Each answers with the project's agent and a scripted model, behind
+uvicorn with one worker; FD is the socket to listen on. The bare SDK has the memory store.
 """
 
 import asyncio
+import os
 import re
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -33,22 +35,30 @@ from pydantic import TypeAdapter
 
 from app.agent import assistant
 from app.context import RequestContext
-from app.store.memory import MemoryStore
 
 HISTORY = 20  # items the model is given: what the project's settings say by default
 
 
 class ScriptedModel(Model):
-    """Says as many words as the last message asks for: "say 300 words, 0 ms apart"."""
+    """Says as many words as the last message asks for: "say 300 words, 0 ms apart".
+
+    Where the message goes on with ", roll dice" it calls that tool first.
+    """
 
     async def get_response(self, *args: Any, **rest: Any) -> ModelResponse:
-        raise NotImplementedError("every turn is streamed")
+        title = agents.testing.ScriptedModel([[agents.testing.assistant_message("A title")]])
+        return await title.get_response(*args, **rest)
 
     async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
         instructions, items, *others = args
-        words, pause = map(int, re.findall(r"\d+", items[-1]["content"][0]["text"]))
-        text = agents.testing.assistant_message("word " * words, item_id=f"msg_{uuid4().hex}")
-        script = agents.testing.ScriptedModel([[text]])
+        asked = next(item for item in reversed(items) if item.get("role") == "user")
+        text = asked["content"][0]["text"]
+        words, pause = map(int, re.findall(r"\d+", text))
+        said: Any = agents.testing.assistant_message("word " * words, item_id=f"msg_{uuid4().hex}")
+        if "roll dice" in text and items[-1] is asked:
+            call = {"call_id": f"call_{uuid4().hex}", "item_id": f"fc_{uuid4().hex}"}
+            said = agents.testing.function_call("roll_dice", {"count": 2}, **call)
+        script = agents.testing.ScriptedModel([[said]])
         async for event in script.stream_response(instructions, "", *others, **rest):
             if event.type != "response.output_text.delta":
                 yield event
@@ -65,9 +75,10 @@ def product() -> FastAPI:
     from app.main import create_app
     from app.settings import Settings
     from tests.people import SETTINGS, newcomer
+    from tests.stores import fresh
 
     settings: Any = Settings
-    app = create_app(settings(_env_file=None, **SETTINGS))
+    app = create_app(settings(_env_file=None, **SETTINGS, **fresh()))
     people.append(newcomer())
     opened = app.router.lifespan_context
 
@@ -123,6 +134,8 @@ class MendedServer(BareServer):
 
 def bare(kind: type[BareServer] = BareServer) -> FastAPI:
     """The endpoint as the SDK's guide writes it, for one person."""
+    from app.store.memory import MemoryStore
+
     app, server = FastAPI(), kind(MemoryStore())
 
     @app.post("/chatkit")
@@ -152,16 +165,23 @@ async def cpu() -> float:
     return time.process_time()
 
 
+def memory() -> int:
+    """The bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def main() -> None:
     app = {"product": product, "bare": bare, "mended": mended}[sys.argv[1]]()
     app.add_api_route("/cpu", cpu)  # the last route that is looked at: it costs the others nothing
     app.add_api_route("/newcomer", somebody)
+    app.add_api_route("/memory", memory)
     config = uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
         access_log=False,
         log_level="warning",
+        backlog=2048,
         timeout_keep_alive=600,  # connections rest while the other server is asked
     )
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[2]))])
