@@ -30,7 +30,8 @@ PRODUCTION = ANSWERS | {"level": "production", "auth": "jwt", "store": "postgres
 WORDS = 300
 PACED = 50  # milliseconds between two words: 20 a second
 BUSY, CROWD, STREAMS = 50, 200, 1000
-SLOW, FEW = 250, 40  # of the streams of the last leg: milliseconds between words, words
+SLOW, FEW = 1000, 60  # of the streams of the last leg: milliseconds between words, words
+RAMP = 0.04  # seconds from the start of one stream to the next, where they are many
 
 
 def turn(words: int, pause: int = 0) -> dict[str, object]:
@@ -57,15 +58,19 @@ class Side:
                 event = answer.body[answer.body.index(b"{") :].split(b"\n", 1)[0]
                 self.server.threads.append(json.loads(event)["thread"]["id"])
 
-    async def talk(self, streams: int, words: int, pause: int) -> list[Answer]:
-        """A turn in each of so many threads, all at once."""
+    async def talk(self, streams: int, words: int, pause: int, ramp: float = 0) -> list[Answer]:
+        """A turn in each of so many threads, one begun `ramp` seconds after the other."""
         asked = turn(words, pause)
-        ids = self.server.threads[:streams]
-        posts = [
-            connection.post("threads.add_user_message", thread_id=thread_id, input=asked)
-            for connection, thread_id in zip(self.connections, ids, strict=False)
-        ]
-        answers = await asyncio.gather(*posts)
+
+        async def one(number: int) -> Answer:
+            await asyncio.sleep(number * ramp)
+            thread_id = self.server.threads[number]
+            connection = self.connections[number]
+            return await connection.post(
+                "threads.add_user_message", thread_id=thread_id, input=asked
+            )
+
+        answers = await asyncio.gather(*map(one, range(streams)))
         if {answer.words for answer in answers} != {3 * words}:
             raise SystemExit(f"{self.server.name} said {answers[0].words} words of {3 * words}")
         return answers
@@ -110,7 +115,7 @@ class Comparison:
             self.keep(side, self.first99, p99(firsts))
         for side in sides:
             before = await side.connections[0].cpu()
-            ends = [answer.end for answer in await side.talk(CROWD, words, PACED)]
+            ends = [answer.end for answer in await side.talk(CROWD, words, PACED, RAMP)]
             used = await side.connections[0].cpu() - before
             self.keep(side, self.paced, used / CROWD * 1000)
             self.keep(side, self.finish50, median(ends))
@@ -120,8 +125,8 @@ class Comparison:
         for side in (self.product, self.bare):
             asker = await side.server.connect()
             before = await asker.memory()
-            talking = asyncio.create_task(side.talk(STREAMS, FEW, SLOW))
-            await asyncio.sleep(FEW * SLOW / 1000 * 0.8)
+            talking = asyncio.create_task(side.talk(STREAMS, FEW, SLOW, RAMP))
+            await asyncio.sleep((STREAMS * RAMP + FEW * SLOW / 1000) / 2)  # all of them talk
             during = await asker.memory()
             ends = [answer.end for answer in await talking]
             self.keep(side, self.many50, median(ends))
