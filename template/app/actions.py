@@ -50,6 +50,8 @@ class Acting:
         return {"id": new_id("message"), "thread_id": self.thread.id, "created_at": now}
 
 
+Pressed = Action[str, Any]
+Sender = ck.WidgetItem | None
 P = TypeVar("P", bound=BaseModel)
 # Gives the widget that takes the place of the one that was pressed, or yields events.
 Handler = Callable[[Acting, P], Awaitable[WidgetRoot] | AsyncIterator[ck.ThreadStreamEvent]]
@@ -76,11 +78,7 @@ class ActionServer(AgentServer):
     built_in = Actions()
 
     async def action(
-        self,
-        thread: ck.ThreadMetadata,
-        action: Action[str, Any],
-        sender: ck.WidgetItem | None,
-        context: RequestContext,
+        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
     ) -> Events:
         acting, result = self._begun(thread, action, sender, context)
         if isinstance(result, AsyncIterator):
@@ -90,11 +88,7 @@ class ActionServer(AgentServer):
             yield acting.replaced(await result)
 
     async def sync_action(
-        self,
-        thread: ck.ThreadMetadata,
-        action: Action[str, Any],
-        sender: ck.WidgetItem | None,
-        context: RequestContext,
+        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
     ) -> ck.SyncCustomActionResponse:
         try:
             acting, result = self._begun(thread, action, sender, context)
@@ -107,12 +101,13 @@ class ActionServer(AgentServer):
         return ck.SyncCustomActionResponse(updated_item=item)
 
     def _begun(
-        self, thread: ck.ThreadMetadata, action: Action[str, Any], sender: Any, context: Any
+        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
     ) -> tuple[Acting, Any]:
         """What the action's handler gives. Raises CustomStreamError for what nobody offers."""
-        model, handler = (self.built_in | self.actions).get(action.type, (None, None))
-        if sender is None or model is None or handler is None or not offers(sender.widget, action):
+        known = (self.built_in | self.actions).get(action.type)
+        if known is None or sender is None or not offers(sender.widget, action):
             raise CustomStreamError(STALE)
+        model, handler = known
         acting = Acting(self, thread, sender, context)
         try:
             return acting, handler(acting, model.model_validate(action.payload or {}))
@@ -120,27 +115,30 @@ class ActionServer(AgentServer):
             raise CustomStreamError(f"Please check your entries: {invalid(error)}.") from None
 
 
-def offers(widget: WidgetRoot, action: Action[str, Any]) -> bool:
+def offers(widget: WidgetRoot, action: Pressed) -> bool:
     """Whether the widget has this action: its payload, to which a form's own fields may be added.
 
     So an action that somebody makes up, or whose widget was replaced meanwhile, is never run.
     """
-    parts = [*_parts(widget.model_dump())]
-    names = {part["name"] for part in parts if "name" in part and part.get("type") != "Icon"}
+    parts, given = [*_parts(widget.model_dump())], action.payload or {}
+    names = {part["name"] for _, part in parts if "name" in part and part.get("type") != "Icon"}
     fields = {str(name).partition(".")[0] for name in names}
-    given = action.payload or {}
     return isinstance(given, dict) and any(
         fixed.items() <= given.items() and {*given} - {*fixed} <= fields
-        for part in parts
-        if part.get("type") == action.type and part.get("handler", "server") == "server"
+        for slot, part in parts
+        if slot.lower().endswith("action") and part.get("type") == action.type
+        if part.get("handler", "server") == "server"
         for fixed in [part.get("payload") or {}]
     )
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a widget, itself included."""
-    if isinstance(value, dict):
-        yield value
-    for part in value.values() if isinstance(value, dict) else value:
-        if isinstance(part, dict | list):
+def _parts(value: Any, slot: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of a widget with the name under which it stands; what is data has none."""
+    if isinstance(value, list):
+        for part in value:
             yield from _parts(part)
+    elif isinstance(value, dict):
+        yield slot, value
+        for name, part in value.items():
+            if name not in ("payload", "data"):
+                yield from _parts(part, name)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from chatkit.types import WidgetItem
+from chatkit.widgets import DynamicWidgetRoot
 
 from app.desk import orders
 
@@ -130,6 +132,36 @@ def test_an_action_that_the_widget_does_not_offer_is_refused(
     assert orders.orders_of(server.context_of(person)) == before
     assert items(person, thread_id)[1] == card
     assert errors() == []
+
+
+REFRESH: Json = {"type": "order.refresh", "payload": {"order": 1001}}
+NOT_OFFERED: dict[str, Json] = {
+    "a line of a chart's data": {"type": "Chart", "data": [{"onClickAction": REFRESH}]},
+    "another action's payload": {"onClickAction": {"type": "x", "payload": {"action": REFRESH}}},
+    "what is not an action": {"type": "Text", "value": REFRESH},
+    "what the browser does itself": {"onClickAction": REFRESH | {"handler": "client"}},
+    "an icon of a field's name": {
+        "type": "Icon",
+        "name": "order",
+        "onClickAction": REFRESH | {"payload": {}},
+    },
+}
+
+
+@pytest.mark.parametrize("place", NOT_OFFERED)
+def test_only_an_actions_own_place_offers_it(
+    server: RunningServer, person: Person, place: str
+) -> None:
+    """As a widget might look that shows what somebody else has written."""
+    thread_id, _ = shown(server, person, "show_order", order=1001)
+    about = {"id": "msg_odd", "thread_id": thread_id, "created_at": "2026-01-01T00:00:00"}
+    widget = DynamicWidgetRoot.model_validate(
+        {"type": "Card", "children": [{"type": "Box", **NOT_OFFERED[place]}]}
+    )
+    item = WidgetItem.model_validate({**about, "widget": widget})
+    server.run(server.store.add_thread_item(thread_id, item, server.context_of(person)))
+    odd = items(person, thread_id)[-1]
+    assert press(person, thread_id, odd, REFRESH)[-1]["message"] == STALE
 
 
 @pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])
