@@ -59,8 +59,8 @@ def test_the_prefix_says_how_a_provider_is_asked_and_its_refusal_is_one_sentence
         error = server.person().say("Hello")[-1]
 
     assert error["message"].startswith("The assistant is not set up correctly.")
-    (asked, headers), *_ = models.app.state.asked  # production also asks for a title
-    assert asked.startswith(path)
+    said = [headers for asked, headers in models.app.state.asked if asked.startswith(path)]
+    [headers] = said[:1]  # production also asks for a title
     assert headers[header].startswith(sent)
 
 
