@@ -62,7 +62,11 @@ class Actions(dict[str, tuple[type[BaseModel], Handler[Any]]]):
     """Handlers by the types of actions, each with the model of its payload."""
 
     def on(self, kind: str, payload: type[BaseModel]) -> Callable[[H], H]:
-        """Register a handler. One that yields events is for buttons that stream, as most do."""
+        """Register a handler. One that yields events is for buttons that stream, as most do.
+
+        A button that does not is pressed beside others, and beside a running turn: let its payload
+        say what is to be, as in `"watched": true`, and not what to turn round.
+        """
 
         def register(handler: H) -> H:
             self[kind] = payload, handler

@@ -147,6 +147,20 @@ def test_a_strangers_answer_is_answered_like_one_to_nothing(
     assert status(server, person) == "open"
 
 
+def test_a_model_that_fails_after_a_yes_leaves_it_done_once(
+    server: RunningServer, person: Person
+) -> None:
+    call = function_call("cancel_order", {"order": 1001}, call_id=CALL)
+    model = script(server, [call], RuntimeError("broken"), [assistant_message("Here again.")])
+    events = person.say("Cancel order 1001")
+    thread_id, [card] = thread_id_of(events), done(events, "widget")
+    assert answer(person, thread_id, card, True)[-1]["type"] == "error"
+    assert status(server, person) == "cancelled"
+    assert answer(person, thread_id, card, True)[-1]["message"].startswith("This button")
+    assert text_of(person.say("And?", thread_id)) == "Here again."
+    assert outputs(model) == ["Order 1001 is cancelled."]
+
+
 def test_one_card_asks_for_all_that_the_model_wants_at_once(
     server: RunningServer, person: Person
 ) -> None:
