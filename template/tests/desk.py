@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from agents.testing import ScriptedModel, assistant_message, function_call
@@ -12,7 +13,9 @@ from chatkit.types import ThreadItem
 from app.store.base import BaseStore
 
 from .chat import Json, Person
-from .conftest import RunningServer
+from .conftest import RunningServer, serve
+from .people import LIVE
+from .stores import fresh
 
 CALL = "call_1"
 
@@ -106,3 +109,17 @@ def lock(server: RunningServer, person: Person, thread_id: str, status: str) -> 
 def hidden(server: RunningServer, person: Person, thread_id: str) -> list[ThreadItem]:
     """The items of the thread that nobody is shown."""
     return [item for item in server.stored(person, thread_id) if "hidden" in item.type]
+
+
+@contextmanager
+def before_and_after_a_restart() -> Iterator[tuple[RunningServer, RunningServer]]:
+    """Two servers of one store; in memory, where nothing lasts, a new object in the same one."""
+    kept = fresh()
+    with serve(**LIVE | kept) as first:
+        if kept:
+            with serve(**LIVE | kept) as second:
+                yield first, second
+        else:
+            state = first.app.state
+            state.server = type(state.server)(state.server.store, state.server.settings)
+            yield first, first

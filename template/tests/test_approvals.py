@@ -3,7 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +14,20 @@ from app.desk import orders, tools
 from app.run import Context
 
 from .chat import Json, Person, text_of, thread_id_of
-from .conftest import RunningServer, serve
-from .desk import CALL, calling, done, hidden, items, lock, offered, outputs, press, script
-from .people import LIVE
-from .stores import fresh
+from .conftest import RunningServer
+from .desk import (
+    CALL,
+    before_and_after_a_restart,
+    calling,
+    done,
+    hidden,
+    items,
+    lock,
+    offered,
+    outputs,
+    press,
+    script,
+)
 
 
 def status(server: RunningServer, person: Person) -> str:
@@ -196,27 +205,11 @@ def test_an_agent_that_took_over_asks_and_goes_on_too(
     assert [tool.name for tool in model.calls[-1].tools] == ["cancel_order"]
 
 
-@pytest.fixture
-def two() -> Iterator[tuple[RunningServer, RunningServer]]:
-    """A server, and the one after a restart; in memory, where nothing lasts, a new object."""
-    kept = fresh()
-    with serve(**LIVE | kept) as first:
-        if kept:
-            with serve(**LIVE | kept) as second:
-                yield first, second
-        else:
-            state = first.app.state
-            state.server = type(state.server)(state.server.store, state.server.settings)
-            yield first, first
-
-
-def test_a_question_outlives_the_server_that_asked_it(
-    two: tuple[RunningServer, RunningServer],
-) -> None:
-    first, second = two
-    person = first.person()
-    thread_id, card, _ = asked(first, person)
-    person.http.base_url = second.url
-    model = script(second, [assistant_message("It is done.")])
-    assert text_of(answer(person, thread_id, card, True)) == "It is done."
-    assert outputs(model) == ["Order 1001 is cancelled."]
+def test_a_question_outlives_the_server_that_asked_it() -> None:
+    with before_and_after_a_restart() as (first, second):
+        person = first.person()
+        thread_id, card, _ = asked(first, person)
+        person.http.base_url = second.url
+        model = script(second, [assistant_message("It is done.")])
+        assert text_of(answer(person, thread_id, card, True)) == "It is done."
+        assert outputs(model) == ["Order 1001 is cancelled."]

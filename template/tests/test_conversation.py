@@ -16,9 +16,8 @@ from app.desk.conversation import RULES
 from app.model.offline import OfflineModel
 
 from .chat import Json, Person, text_of, thread_id_of, user_input
-from .conftest import RunningServer, serve
-from .desk import calling, done, outputs, script
-from .stores import fresh
+from .conftest import RunningServer
+from .desk import before_and_after_a_restart, calling, done, outputs, script
 from .test_agent import texts
 
 
@@ -160,19 +159,14 @@ def test_a_question_is_another_persons_to_nobody(
 
 
 def test_a_question_can_be_answered_after_a_restart() -> None:
-    kept = fresh()
-    if not kept:
-        pytest.skip("the memory store forgets")
-    with serve(**kept) as server:
-        person = server.person()
-        _, thread_id, item_id, choices = ask(server, person)
-        server.stop()
-    with serve(**kept) as server:
-        model = script(server, [assistant_message("I see.")])
-        person.http.base_url = server.url
+    with before_and_after_a_restart() as (first, second):
+        person = first.person()
+        _, thread_id, item_id, choices = ask(first, person)
+        model = script(second, [assistant_message("I see.")])
+        person.http.base_url = second.url
         events = answered(person, thread_id, item_id, answers={"order": {"values": choices[:1]}})
-    assert text_of(events) == "I see."
-    assert choices[0] in texts(model.calls[-1])[-1]
+        assert text_of(events) == "I see."
+        assert choices[0] in texts(model.calls[-1])[-1]
 
 
 def test_a_person_can_end_a_conversation(server: RunningServer, person: Person) -> None:
