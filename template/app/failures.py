@@ -9,6 +9,7 @@ import httpx
 import openai
 from agents import ToolErrorFormatterArgs
 from agents import exceptions as sdk
+from chatkit.errors import CustomStreamError
 from chatkit.types import ErrorEvent
 
 from .errors import describe, error_event, logger, report
@@ -55,8 +56,8 @@ def model_failure(error: Exception) -> ErrorEvent:
     return ErrorEvent(message=text, allow_retry=again)
 
 
-class ToolError(Exception):
-    """What stands in a tool's way, in words that the model may pass on to the person."""
+class ToolError(CustomStreamError):
+    """What stands in a tool's way, in words for the model to pass on; an action's for a person."""
 
 
 def tool_failure(args: ToolErrorFormatterArgs[Any]) -> str | None:
@@ -65,7 +66,7 @@ def tool_failure(args: ToolErrorFormatterArgs[Any]) -> str | None:
     The log has the rest.
     """
     if isinstance(args.error, ToolError):
-        return str(args.error)
+        return args.error.message
     if args.kind == "tool_exception" and args.error is not None:
         logger.error("tool %s failed: %s", args.tool_name, describe(args.error))
     return None

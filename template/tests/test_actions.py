@@ -94,6 +94,18 @@ def test_a_form_that_does_not_fit_says_which_entry(
     assert errors() == []
 
 
+def test_an_action_that_fails_with_words_tells_them_to_the_person(
+    server: RunningServer, person: Person, errors: Callable[[], list[str]]
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    del orders.orders_of(server.context_of(person))[0]
+    told = "You have no order 1001, but 1002, 1003."
+    assert press(person, thread_id, card, offered(card, "order.refresh"))[-1]["message"] == told
+    answer = sync(person, thread_id, card, offered(card, "order.watch"))
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
+    assert errors() == []
+
+
 def forged(card: Json) -> dict[str, Json]:
     """What a client could make of the card's button, by what is wrong with it."""
     action = offered(card, "order.watch")
