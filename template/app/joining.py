@@ -1,43 +1,43 @@
-"""A model's words, joined before they cost a trip through both SDKs each.
+"""A model's words on their way to the browser: joined, and past both SDKs' pipelines.
+
+Each word would cost several tasks there, though nobody but the browser has a use for it.
 
 The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from agents import InputGuardrailTripwireTriggered as InputTripwire
 from agents import Model, ModelResponse
-from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from agents.items import TResponseStreamEvent
 from chatkit import types as ck
-from openai.types.responses import (
-    ResponseContentPartAddedEvent,
-    ResponseFunctionCallArgumentsDeltaEvent,
-    ResponseReasoningSummaryTextDeltaEvent,
-    ResponseTextDeltaEvent,
-)
+from openai.types.responses import ResponseContentPartAddedEvent, ResponseTextDeltaEvent
 
 from .base import Events
 
-CLOSE_LIMIT = 2.0  # seconds for the provider's connection to close after a Stop
-_Delta = (
-    ResponseTextDeltaEvent,
-    ResponseReasoningSummaryTextDeltaEvent,
-    ResponseFunctionCallArgumentsDeltaEvent,
-)
+CLOSE_LIMIT = 2.0  # seconds for a run to end after a Stop
 
 
 class JoinedModel(Model):
-    """`model`, of whose deltas those leave as one that come within `window` seconds of the last.
+    """`model` without its text, which `joined` puts into the run's events. It serves one run.
 
-    The first never waits, nor does any other event, and the order stays. One object serves one run.
+    Words leave together that come within `window` seconds of the last that left; the first does
+    not wait, nor does any other event.
     """
 
     def __init__(self, model: Model, window: float) -> None:
         self.model, self.window = model, window
-        self.part, self.said = 0, list[str]()  # the text that is being made: its number, so far
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rests_until = 0.0
+        self._ready = deque[ck.ThreadStreamEvent]()
+        # Messages have parts of text: what was made of each and has not left, by its number in the
+        # run; the number of the one that is made, and of the one that the browser has open.
+        self._texts: defaultdict[int, list[str]] = defaultdict(list)
+        self._made = self._open = self._index = 0
+        self._item_id = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)  # what the runner asks of some models only
@@ -46,104 +46,78 @@ class JoinedModel(Model):
         return await self.model.get_response(*args, **rest)
 
     async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
-        queue = _Queue(self.window)
-        pump = asyncio.create_task(self._pump(self.model.stream_response(*args, **rest), queue))
-        pump.add_done_callback(queue.end)
-        try:
-            while events := await queue.take():
-                for event in events:
-                    yield event
-            pump.result()  # raises what the model raised
-        finally:
-            pump.cancel()
-            await asyncio.wait({pump}, timeout=CLOSE_LIMIT)
-
-    async def _pump(self, events: AsyncIterator[TResponseStreamEvent], queue: "_Queue") -> None:
-        """Take the model's events as they come: one task from the first to the last of them."""
-        async for event in events:
+        async for event in self.model.stream_response(*args, **rest):
             if isinstance(event, ResponseTextDeltaEvent):
-                self.said.append(event.delta)
-            elif isinstance(event, ResponseContentPartAddedEvent):
-                self.part, self.said = self.part + 1, []
-            queue.put(event)
+                self._texts[self._made].append(event.delta)
+                if self._timer is None:
+                    self._wake.set()
+                continue
+            if isinstance(event, ResponseContentPartAddedEvent):
+                self._made += event.part.type != "reasoning_text"
+            yield event
 
     def get_retry_advice(self, request: Any) -> Any:
         return self.model.get_retry_advice(request)
 
-    async def pass_on(self, events: Events) -> Events:
-        """The run's events; at a Stop or a failure also the text that was still on its way."""
-        part = length = 0
-        last: ck.ThreadItemUpdatedEvent | None = None
+    async def joined(self, events: Events) -> Events:
+        """The run's events and its text, in order; at a Stop or a failure all that was said."""
+        drain = asyncio.create_task(self._drain(events))
+        drain.add_done_callback(lambda _: self._ring())
         try:
-            async for event in events:
-                if isinstance(event, ck.ThreadItemUpdatedEvent):
-                    match event.update:
-                        case ck.AssistantMessageContentPartAdded():
-                            part, length, last = part + 1, 0, None
-                        case ck.AssistantMessageContentPartTextDelta(delta=delta):
-                            length, last = length + len(delta), event
+            while not drain.done():
+                await self._wake.wait()
+                self._wake.clear()
+                for event in self._in_order():
+                    yield event
+                if self._loop.time() >= self._rests_until:
+                    for event in self._said():
+                        yield event
+                elif self._timer is None and self._texts.get(self._open):
+                    self._timer = self._loop.call_at(self._rests_until, self._ring)
+            for event in (*self._in_order(), *self._said()):
                 yield event
-        except (InputTripwire, OutputTripwire):
-            raise  # what was said is taken back
-        except (asyncio.CancelledError, Exception):
-            rest = "".join(self.said)[length:]
-            if last and rest and part == self.part:
-                update = last.update.model_copy(update={"delta": rest})
-                yield last.model_copy(update={"update": update})
+            drain.result()  # raises what the run raised
+        except asyncio.CancelledError:
+            for event in (*self._in_order(), *self._said()):
+                yield event
             raise
+        finally:
+            drain.cancel()
+            await asyncio.wait({drain}, timeout=CLOSE_LIMIT)
 
-
-class _Queue:
-    """Events on their way to the runner; a delta at their end is still open to be joined."""
-
-    def __init__(self, window: float) -> None:
-        self._window, self._loop, self._wake = window, asyncio.get_running_loop(), asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._ready: list[TResponseStreamEvent] = []
-        self._pieces: list[str] = []  # of the delta that is open
-        self._rests_until = 0.0
-        self._ended = False
-
-    def put(self, event: TResponseStreamEvent) -> None:
-        if not isinstance(event, _Delta):
-            self._close()
+    async def _drain(self, events: Events) -> None:
+        """Take the run's events as they come: one task from the first to the last of them."""
+        async for event in events:
             self._ready.append(event)
             self._wake.set()
-            return
-        if not self._pieces or _place(self._ready[-1]) != _place(event):
-            self._close()
-            self._ready.append(event)
-        self._pieces.append(event.delta)
-        if self._timer is None:  # a time that is over already is at once
-            self._timer = self._loop.call_at(self._rests_until, self._wake.set)
 
-    async def take(self) -> list[TResponseStreamEvent]:
-        """What is ready; nothing once the model has ended and all was taken."""
-        if not self._ended:
-            await self._wake.wait()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._pieces:
-            self._rests_until = self._loop.time() + self._window
-        self._wake.clear()
-        self._close()
-        ready, self._ready = self._ready, []
-        return ready
-
-    def end(self, pump: asyncio.Task[None]) -> None:
-        _ = pump.cancelled() or pump.exception()  # or asyncio logs that nobody has asked for it
-        self._ended = True
+    def _ring(self) -> None:
+        self._timer = None
         self._wake.set()
 
-    def _close(self) -> None:
-        if len(self._pieces) > 1:
-            joined = {"delta": "".join(self._pieces)}
-            self._ready[-1] = self._ready[-1].model_copy(update=joined)
-        self._pieces = []
+    def _in_order(self) -> Iterator[ck.ThreadStreamEvent]:
+        """What is ready, each after the text that was made before it."""
+        while self._ready:
+            event = self._ready.popleft()
+            if not isinstance(event, ck.ThreadItemRemovedEvent):  # a guardrail takes that back
+                yield from self._said()
+            match event:
+                case ck.ThreadItemAddedEvent(item=ck.AssistantMessageItem(id=item_id)):
+                    self._item_id, self._index = item_id, 0
+                case ck.ThreadItemUpdatedEvent(
+                    item_id=item_id,
+                    update=ck.AssistantMessageContentPartAdded(content_index=index),
+                ):
+                    self._open, self._item_id, self._index = self._open + 1, item_id, index
+                case ck.ThreadItemDoneEvent(item=ck.AssistantMessageItem()):
+                    self._item_id = ""
+            yield event
 
-
-def _place(delta: Any) -> tuple[object, ...]:
-    """What a delta adds to."""
-    index = getattr(delta, "content_index", None) or getattr(delta, "summary_index", None)
-    return type(delta), delta.item_id, delta.output_index, index
+    def _said(self) -> Iterator[ck.ThreadStreamEvent]:
+        """The text of the open part that has not left."""
+        if self._item_id and (pieces := self._texts.pop(self._open, None)):
+            self._rests_until = self._loop.time() + self.window
+            delta = ck.AssistantMessageContentPartTextDelta(
+                content_index=self._index, delta="".join(pieces)
+            )
+            yield ck.ThreadItemUpdatedEvent(item_id=self._item_id, update=delta)

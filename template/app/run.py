@@ -114,7 +114,7 @@ class AgentServer(BaseServer):
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout, given)
         try:
             events = own_ids(stream_agent_response(about, watched, converter=self.converter))
-            async for event in model.pass_on(events):
+            async for event in model.joined(events):
                 shown = True
                 yield event
             for event in await self.end(run, about):
