@@ -67,8 +67,9 @@ class JoinedModel(Model):
             while not drain.done():
                 await self._wake.wait()
                 self._wake.clear()
-                for event in self._in_order():
-                    yield event
+                if self._ready:
+                    for event in self._in_order():
+                        yield event
                 if self._loop.time() >= self._rests_until:
                     for event in self._said():
                         yield event
