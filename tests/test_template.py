@@ -136,13 +136,37 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
-# Files, and lines of code in others, that later issues brought: the edge, the models (in run.py
-# a time limit, proxies and refusals; in config.py keys and addresses), leases (in the stores too),
-# NULs, open_auth, client tools, guardrails and tags; then limits, request ids, the log, and the
-# helper for development; then joining, and what the production level plugs into.
-LATER = {"edge.py", "facts.py", "failures.py", "lease.py", "limits.py", "logs.py"}
-LATER |= {"dev.py", "anonymous_dev.py", "curl.py", "joining.py"}
-LATER_LINES = {"hello": 96 + 14 + 42, "agent": 96 + 14 + 21 + 10 + 13 + 44 + 37}
+# Lines of code that later issues brought to what the foundation counts, as `git blame -w` tells
+# them: the edge, the models, leases, development's helper, the ways to know people, and what the
+# production level plugs into.
+LATER = {
+    "auth/__init__.py": 2,
+    "auth/anonymous.py": 9,
+    "auth/anonymous_dev.py": 5,
+    "auth/curl.py": 15,
+    "auth/dev.py": 3,
+    "base.py": 44,
+    "checks.py": 8,
+    "config.py": 31,
+    "edge.py": 53,
+    "endpoint.py": 5,
+    "errors.py": 26,
+    "facts.py": 11,
+    "failures.py": 31,
+    "history.py": 12,
+    "joining.py": 91,
+    "lease.py": 78,
+    "limits.py": 97,
+    "logs.py": 65,
+    "main.py": 22,
+    "model/offline.py": 7,
+    "model/openai.py": 3,
+    "run.py": 76,
+    "settings.py": 4,
+    "store/base.py": 47,
+    "store/memory.py": 62,
+    "stream.py": 6,
+}
 
 
 @pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
