@@ -66,12 +66,6 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """The template with an older release only."""
-    return clone_template(tmp_path / "template", "0.0.1")
-
-
-@pytest.fixture
 def project(projects: dict[str, Path], answers: Answers) -> Path:
     return projects[name_of(answers)]
 

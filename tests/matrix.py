@@ -25,9 +25,15 @@ def choices(question: dict[str, Any]) -> list[str]:
 
 
 def default_of(question: dict[str, Any], answers: Answers) -> str:
-    """What Copier takes for a question where nobody answers it."""
-    template = jinja2.Template(str(question["default"]), undefined=jinja2.StrictUndefined)
-    return str(template.render(answers))
+    """What Copier takes for a question where nobody answers it and the folder is empty."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT), undefined=jinja2.StrictUndefined
+    )
+    nothing: dict[str, Any] = {"fileglob": lambda pattern: []}
+    environment.filters |= nothing | dict.fromkeys(("regex_search", "regex_replace"), str)
+    conf = {"dst_path": "nowhere", "defaults": True, "overwrite": False}
+    template = environment.from_string(str(question["default"]))
+    return template.render(answers, _copier_conf=conf).strip()
 
 
 def combinations(asked: dict[str, dict[str, Any]] | None = None) -> list[Answers]:

@@ -11,47 +11,34 @@ from .matrix import combinations, name_of
 from .rendering import git, render, run, tree
 from .siblings import TEMPLATE
 from .test_template import code_lines
-from .test_update import answers_aside, edit, updated
+from .updates import edit, is_clean, replace, update, without_answers
 
 LARGEST = {"level": "production", "auth": "jwt", "store": "postgres", "model": "openai"}
-METHOD = """
-    def greet(self) -> str:
-        return "We sell doors."
-"""
 
 
-def edit_server(project: Path) -> None:
-    """The owner's agent, tools and README, a method of the server and a model to pick."""
+def edit_more(project: Path) -> None:
+    """What an owner edits, and a model to pick."""
     edit(project)
-    server = project / "app" / "server.py"
-    text = server.read_text().replace("models = ()", 'models = ("gpt-5",)')
-    server.write_text(text + METHOD)
+    replace(project / "app" / "server.py", "models = ()", 'models = ("gpt-5",)')
 
 
 def test_an_agent_grows_into_production_with_its_owners_files_untouched(
-    old: Path, tmp_path: Path
+    template: Path, tmp_path: Path
 ) -> None:
-    project = render(old, tmp_path / "project", {"level": "agent"}, project_name="Doors")
-    edit_server(project)
+    project = render(template, tmp_path / "project", {"level": "agent"}, project_name="Doors")
+    edit_more(project)
     before = tree(project)
 
-    updated(project, "level=production", "auth=jwt", "store=postgres")
-    fresh = render(old, tmp_path / "fresh", {"level": "production"}, project_name="Doors")
-    edit_server(fresh)
-    assert answers_aside(project) == answers_aside(fresh)
+    update(project, {"level": "production", "auth": "jwt", "store": "postgres"})
+    fresh = render(template, tmp_path / "fresh", {"level": "production"}, project_name="Doors")
+    edit_more(fresh)
+    assert is_clean(project)
+    assert without_answers(project) == without_answers(fresh)
     after = tree(project)
     assert after["app/agent.py"] == before["app/agent.py"]
     assert after["app/tools.py"] == before["app/tools.py"]
-    assert "We sell doors." in after["app/server.py"]
     assert "auth: jwt" in after[".copier-answers.yml"]
     assert "store: postgres" in after[".copier-answers.yml"]
-
-
-def test_going_back_to_an_agent_leaves_no_orphan(old: Path, tmp_path: Path) -> None:
-    project = render(old, tmp_path / "project", {"level": "production"}, project_name="Doors")
-    updated(project, "level=agent", "auth=anonymous", "store=memory")
-    fresh = render(old, tmp_path / "fresh", {"level": "agent"}, project_name="Doors")
-    assert answers_aside(project) == answers_aside(fresh)
 
 
 @pytest.mark.parametrize("name", ["app/agent.py", "app/tools.py"])

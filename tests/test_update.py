@@ -15,8 +15,10 @@ import psycopg
 import pytest
 import yaml
 
-from .matrix import choices, questions
-from .rendering import COPIER, commit, git, render, run, tree
+from .conftest import run_forked
+from .matrix import ROOT, Answers, choices, combinations, name_of, questions
+from .rendering import COPIER, clone_template, commit, git, render, run, tree
+from .updates import LEVELS, edit, is_clean, levels_up, replace, update, without_answers
 
 Make = Callable[[Answers], Path]
 Questions = dict[str, dict[str, Any]]
@@ -43,6 +45,152 @@ def edited(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
         return made[name]
 
     return make
+
+
+@pytest.fixture
+def project(edited: Make, tmp_path: Path) -> Make:
+    """A copy of such a project, to be updated."""
+
+    def copy(answers: Answers) -> Path:
+        return shutil.copytree(edited(answers), tmp_path / "project")
+
+    return copy
+
+
+# One answer becomes another
+
+
+@pytest.mark.parametrize(("low", "high"), levels_up())
+def test_a_level_grows_into_a_higher_one(
+    project: Make, edited: Make, tmp_path: Path, template: Path, low: str, high: str
+) -> None:
+    grown = project(BASE | {"level": low})
+    update(grown, {"level": high})
+
+    assert is_clean(grown)
+    if low != "hello":  # from an agent on its owner's edits are all there already
+        assert without_answers(grown) == without_answers(edited(BASE | {"level": high}))
+        return
+    fresh = render(template, tmp_path / "fresh", BASE | {"level": high}, project_name="Doors")
+    agent = {name: (fresh / "app" / name).read_text() for name in ("agent.py", "tools.py")}
+    edit(fresh)
+    for name, text in agent.items():
+        (fresh / "app" / name).write_text(text)
+    assert without_answers(grown) == without_answers(fresh)
+
+
+@pytest.mark.parametrize(("low", "high"), levels_up())
+def test_going_down_a_level_leaves_no_orphan(
+    template: Path, tmp_path: Path, low: str, high: str
+) -> None:
+    project = render(template, tmp_path / "p", BASE | {"level": high}, project_name="Doors")
+    update(project, {"level": low})
+
+    answers = asked(BASE | {"level": low})
+    fresh = render(template, tmp_path / "fresh", answers, project_name="Doors")
+    assert without_answers(project) == without_answers(fresh)
+    folders = [path for path in project.rglob("*") if path.is_dir() and ".git" not in path.parts]
+    assert [path for path in folders if not any(path.iterdir())] == []
+
+
+WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
+WIRING |= {"docs/stores.md", "docs/production.md", "docs/concepts.md"}
+# What else a change of the answer may touch.
+OWN = {
+    "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
+    "store": r"app/store/.*|app/data.py|migrations/.*|alembic.ini"
+    r"|tests/(stores/.*|database.py|test_\w+.py)",
+    "model": r"app/model/.*|tests/test_(azure|litellm).py",
+}
+
+
+def changes() -> Iterator[tuple[str, str, str, str]]:
+    """Each answer to each other one of an agent; at the other levels each to the next one."""
+    for question in OWN:
+        offered = choices(questions()[question])
+        for before, after in itertools.permutations(offered, 2):
+            yield "agent", question, before, after
+        for level in set(choices(questions()["level"])) - {"agent"}:
+            if question in asked(BASE | {"level": level}):
+                for before, after in zip(offered, offered[1:] + offered[:1], strict=True):
+                    yield level, question, before, after
+
+
+@pytest.mark.parametrize(("level", "question", "before", "after"), sorted(changes()))
+def test_another_answer_touches_only_its_files_and_the_wiring(
+    project: Make, edited: Make, level: str, question: str, before: str, after: str
+) -> None:
+    changed = project(BASE | {"level": level, question: before})
+    had = without_answers(changed)
+    update(changed, {question: after})
+
+    assert is_clean(changed)
+    has = without_answers(changed)
+    assert has == without_answers(edited(BASE | {"level": level, question: after}))
+    differing = {name for name in had | has if had.get(name) != has.get(name)}
+    assert {name for name in differing - WIRING if not re.fullmatch(OWN[question], name)} == set()
+    assert {f"app/{question}/{before}.py", f"app/{question}/{after}.py"} <= differing
+
+
+def test_updated_projects_pass_their_own_tests(
+    project: Make, postgres: str, tmp_path: Path, edited: Make
+) -> None:
+    """Each other updated project equals one that is rendered, whose own tests run elsewhere."""
+    changes = {"level": "hello", "auth": "jwt", "store": "sqlite"}
+    grown = []
+    for question, before in changes.items():
+        made = project(BASE | {question: before}).rename(tmp_path / question)
+        update(made, {question: {"level": "agent", "auth": "session"}.get(question, "postgres")})
+        grown.append(made)
+    chosen = "tests/test_protocol.py tests/test_isolation.py tests/test_settings.py"
+    for report in run_forked(postgres, "--with", chosen, *grown).values():
+        assert report["code"] == 0, report["output"]
+
+
+def test_pending_migrations_are_told_by_the_database_itself(
+    template: Path, tmp_path: Path, postgres: str
+) -> None:
+    answers = BASE | {"store": "postgres"}
+    project = render(template, tmp_path / "p", answers, project_name="Doors")
+    commit(project, "Start")
+    (project / ".venv").symlink_to(sys.prefix)  # with everything that the project needs
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute("DROP DATABASE IF EXISTS pending")
+        admin.execute("CREATE DATABASE pending")
+    url = urlsplit(postgres)._replace(path="/pending").geturl()
+    code = "import sys; sys.path.insert(0, 'hooks'); import post_update as h; "
+
+    def told() -> str:
+        script = code + "print(h.name_migrations())"
+        path = str(Path(shutil.which("git") or "git").parent)  # without uv, which would install
+        said = run(sys.executable, "-c", script, cwd=project, PATH=path, DATABASE_URL=url)
+        return said.strip()
+
+    assert told() == "0001 is pending in your database: `uv run alembic upgrade head`"
+    run(sys.executable, "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
+    assert told() == "none is pending"
+
+
+def test_a_greeting_that_was_edited_is_a_conflict_which_the_hook_finds(project: Make) -> None:
+    grown = project(BASE | {"level": "hello"})
+    replace(grown / "app" / "server.py", "Hello! I am your ChatKit backend.", "Hello from Doors.")
+    update(grown, {"level": "agent"})
+
+    assert (grown / "app" / "server.py").read_text().count("<<<<<<< ") == 1
+    hook = (sys.executable, "-Es", "hooks/post_update.py")
+    said = run(*hook, cwd=grown, check=False)
+    assert "your edits and the template's meet in app/server.py (line " in said
+    assert "put that right" in said
+    assert (grown / "app" / "doors.py").exists()
+
+
+# A newer version
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The template with an older release, from which version B differs in many files."""
+    return clone_template(tmp_path / "template", "0.0.1")
 
 
 def release(template: Path, tag: str) -> None:
