@@ -16,7 +16,7 @@ from .run import Context, ToolContext
 from .titles import TitleServer
 
 
-class ProductionServer(TitleServer, GuardServer, EndingServer, ApprovalServer):
+class ProductionServer(GuardServer, TitleServer, EndingServer, ApprovalServer):
     """What it can do is an attribute each, set in `app/server.py`; without it, that is off."""
 
     extra_tools: Sequence[Tool] = ()

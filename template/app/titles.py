@@ -6,6 +6,8 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 
 from agents import Agent, Runner
+from agents import InputGuardrailTripwireTriggered as InputTripwire
+from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from chatkit import types as ck
 
 from .base import Events
@@ -32,13 +34,20 @@ class TitleServer(AgentServer):
         message: ck.UserMessageItem | None,
         context: RequestContext,
     ) -> Events:
-        naming = None
+        naming, answered = None, asyncio.Event()
         if self.titles and message and thread.title is None:
-            naming = asyncio.create_task(self._name(self.titles, message, context))
+            naming = asyncio.create_task(self._name(self.titles, message, context, answered))
             self._naming.add(naming)
             naming.add_done_callback(self._naming.discard)
-        async for event in super().run(agent, thread, message, context):
-            yield event
+        try:
+            async for event in super().run(agent, thread, message, context):
+                yield event
+        except (InputTripwire, OutputTripwire):
+            if naming:  # what a guardrail stops is not to be read in the history either
+                naming.cancel()
+            raise
+        finally:
+            answered.set()
         if naming and (await asyncio.wait({naming}, timeout=PATIENCE))[0] and naming.result():
             thread.title = naming.result()  # which makes the SDK tell the browser
             if known := remembered(thread.id):  # but not store it over a person's, given meanwhile
@@ -46,9 +55,13 @@ class TitleServer(AgentServer):
                 remember(known, saved=True)
 
     async def _name(
-        self, titler: Agent[Context], message: ck.UserMessageItem, context: RequestContext
+        self,
+        titler: Agent[Context],
+        message: ck.UserMessageItem,
+        context: RequestContext,
+        answered: asyncio.Event,
     ) -> str:
-        """Give the thread a title, unless it has one by now; empty when it got none."""
+        """Give the answered thread a title, unless it has one by now; empty when it got none."""
         begin_request()  # not a part of the turn, which may end before
         text = " ".join(part.text for part in message.content)
         try:
@@ -56,6 +69,7 @@ class TitleServer(AgentServer):
             if not self.settings.is_offline:
                 config = AgentServer.run_config(self, ck.InferenceOptions())
                 title = str((await Runner.run(titler, text, run_config=config)).final_output)
+            await answered.wait()
             thread = await self.store.load_thread(message.thread_id, context=context)
             if thread.title is not None:
                 return ""

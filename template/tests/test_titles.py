@@ -108,3 +108,11 @@ def test_a_title_that_fails_does_not_hurt_the_answer(
 def test_offline_the_first_words_are_the_title(person: Person) -> None:
     events = person.say("one two three four five six seven")
     assert told(events)[-1] == "one two three four five six"
+
+
+def test_what_a_guardrail_stops_becomes_no_title(server: RunningServer, person: Person) -> None:
+    events = person.say("My card is 4111 1111 1111 1111")
+    assert [e["level"] for e in events if e["type"] == "notice"][-1] == "warning"
+    wait_until(lambda: not server.app.state.server._naming)
+    assert told(events) == []
+    assert title_of(person, thread_id_of(events)) is None

@@ -36,7 +36,8 @@ def orders_of(person: RequestContext) -> list[Order]:
     if person.owner not in _orders:
         goods = random.Random(repr(person.owner)).sample(sorted(GOODS), 3)
         months = ("October", "September", "August")
-        _orders[person.owner] = [
+        # An example needs no database; your shop's orders are in one.
+        _orders[person.owner] = [  # not a mistake
             Order(number=n, title=t, price=GOODS[t], image=picture_of(t), month=m)
             for n, t, m in zip((1001, 1002, 1003), goods, months, strict=True)
         ]
