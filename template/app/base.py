@@ -44,9 +44,9 @@ class BaseServer(ChatKitServer[RequestContext]):
         """
         parsed = parse(request)
         thread_id = str(getattr(parsed.params, "thread_id", ""))
-        facts().update(
-            operation=parsed.type, thread_id=thread_id if is_thread_id(thread_id) else None
-        )
+        facts().update(operation=parsed.type)
+        if is_thread_id(thread_id):  # another one is a text of the client's
+            facts().update(thread_id=thread_id)
         lease = Lease(self.settings.turn_lease)
         begin_request(lease if ck.is_streaming_req(parsed) else None)
         reason = await check(self, parsed, context)

@@ -22,6 +22,7 @@ from .logs import log_request
 MAX_HEADERS = 32_768  # bytes of a request's address and headers
 MAX_SILENCE = 60.0  # seconds in which a reader takes nothing of what is sent
 REQUEST_ID = re.compile(rb"[\da-f]{32}|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}", re.IGNORECASE)
+LAST = {"connection": "close"}  # where the rest of a body is not waited for
 # What a script on a page of another origin may read of an answer.
 EXPOSED = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 NO_STORE = (b"cache-control", b"no-store")
@@ -64,7 +65,7 @@ class Edge:
             await self.app(scope, receive, answer)
         finally:
             route = "preflight" if scope["method"] == "OPTIONS" else "unknown"
-            log_request(known, getattr(scope.get("route"), "path", route), began)
+            log_request(getattr(scope.get("route"), "path", route), began)
 
 
 class Limits:
@@ -96,14 +97,10 @@ class Limits:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise ApiError(
-                    408, "too_slow", "The body took too long.", connection="close"
-                ) from None
+                raise ApiError(408, "too_slow", "The body took too long.", **LAST) from None
             left -= len(message.get("body", b""))
             if left < 0:
-                raise ApiError(
-                    413, "too_large", f"The limit is {self.max_bytes} bytes.", connection="close"
-                )
+                raise ApiError(413, "too_large", f"The limit is {self.max_bytes} bytes.", **LAST)
             complete = not message.get("more_body", False)
             return message
 

@@ -27,16 +27,15 @@ SWEEP = 60.0  # seconds between two looks for owners whose windows are over
 
 RATE = r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)"
 NO_RATE = "write a number and a time, as in 120/minute or 10/second;2000/day"
+Rates = Annotated[str, fitting(f"{RATE}(; ?{RATE})*", NO_RATE)]
 REDIS = rf"rediss?://([^\s/?#@]*@)?{HOST}(/\d*)?(\?\S*)?"
-NO_REDIS = "write it as in redis://localhost:6379/0"
+Redis = Annotated[str, fitting(REDIS, "write it as in redis://localhost:6379/0")]
 
 
 class LimitSettings(AppSettings):
-    rate_limit: Annotated[str, fitting(f"{RATE}(; ?{RATE})*", NO_RATE)] = (
-        "120/minute"  # of an owner
-    )
+    rate_limit: Rates = "120/minute"  # of an owner
     # Where they are counted for several processes together; each counts its own without it.
-    rate_limit_url: Annotated[str, fitting(REDIS, NO_REDIS)] | None = None
+    rate_limit_url: Redis | None = None
 
     def problems(self) -> list[str]:
         told = "RATE_LIMIT_URL needs the Redis client: `uv add 'limits[redis]'` brings it."
