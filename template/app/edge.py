@@ -30,10 +30,8 @@ NO_STORE = (b"cache-control", b"no-store")
 # and no address is plain http; in development the pages of /docs bring scripts.
 SECURITY = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 IN_DEVELOPMENT = [(b"content-security-policy", b"frame-ancestors 'none'")]
-IN_PRODUCTION = [
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"strict-transport-security", b"max-age=31536000"),
-]
+HTTPS = (b"strict-transport-security", b"max-age=31536000")
+IN_PRODUCTION = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), HTTPS]
 
 
 class Edge:

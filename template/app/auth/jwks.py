@@ -5,13 +5,14 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from jwt import InvalidTokenError, PyJWK, PyJWTError, register_algorithm
+from jwt import InvalidTokenError, PyJWK, PyJWKSetError, PyJWTError, register_algorithm
 from jwt.algorithms import OKPAlgorithm, get_default_algorithms
 
 from ..context import RequestContext
@@ -32,10 +33,6 @@ with suppress(ValueError):  # known already
 
 class UnknownKeyError(InvalidTokenError):
     """The token names a key that is not there, or none where there are several."""
-
-
-class KeysError(Exception):
-    """What came from the provider is no set of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ def key_for(value: Any, allowed: Iterable[str]) -> Key:
 def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
     """The usable public keys of a JWKS (RFC 7517) with their `kid`; others are left out.
 
-    Raises KeysError when there are none, and errors of many kinds for another text.
+    Raises PyJWKSetError when there are none, and errors of many kinds for another text.
     """
     keys = []
     for data in json.loads(body)["keys"]:
@@ -90,92 +87,84 @@ def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
                 fit = [name for name in allowed if name in named]
                 keys.append((data.get("kid"), key_for(PyJWK(data).key, fit)))
     if not keys:
-        raise KeysError("no usable key")
+        raise PyJWKSetError("no usable key")
     return keys
 
 
 class KeySet:
     """The keys at `url`: one fetch at a time, none in the cool-down, old keys kept if it fails."""
 
-    def __init__(self, url: str, allowed: Iterable[str], client: httpx.AsyncClient) -> None:
-        self._url, self._allowed, self._client = url, tuple(allowed), client
+    def __init__(self, url: str, allowed: Iterable[str]) -> None:
+        self._url, self._allowed = url, tuple(allowed)
         self._keys: list[tuple[Any, Key]] = []
-        self._fetch: asyncio.Task[bool] | None = None
-        self._rested = 0.0  # when the cool-down is over, on the loop's clock
-        self._loop = asyncio.create_task(self._keep_fresh())
+        self._rested = 0.0  # when the cool-down is over, on the monotonic clock
+        self._wanted, self._fetched = asyncio.Event(), asyncio.Event()
 
     async def ready(self) -> str | None:
         """Why nobody can be known now: only that no key was ever loaded."""
-        return None if self._keys else "The identity provider's keys could not be loaded yet."
+        told = "The identity provider's keys could not be loaded yet. Please try again."
+        return None if self._keys else told
 
     async def find(self, kid: str | None) -> Key:
         """The one key that a token's header names; without a `kid`, the only one.
 
         Raises UnknownKeyError, and ApiError 503 when no key was ever loaded.
         """
-        for refresh in (True, False):
-            found = [key for name, key in self._keys if kid in (None, name)]
-            if refresh and not found:
-                await self.refresh()
-        if not self._keys:
-            text = "Tokens cannot be checked right now. Please try again."
-            raise ApiError(503, "unavailable", text, retry_after=str(round(COOL_DOWN)))
+        if not self._named(kid) and time.monotonic() >= self._rested:
+            self._wanted.set()
+            await self._fetched.wait()
+        if reason := await self.ready():
+            raise ApiError(503, "unavailable", reason, retry_after=str(round(COOL_DOWN)))
+        found = self._named(kid)
         if len(found) != 1:
             raise UnknownKeyError
         return found[0]
 
-    async def refresh(self) -> bool:
-        """Whether a fetch went well: a new one, the one that runs or, in the cool-down, the last.
+    def _named(self, kid: str | None) -> list[Key]:
+        return [key for name, key in self._keys if kid in (None, name)]
 
-        A task of its own: whoever waits may go away without ending it.
+    async def keep_fresh(self, client: httpx.AsyncClient) -> None:
+        """Fetch the keys, and again when they are old, or wanted by a token, or did not come.
+
+        A task of its own: whoever waits for a fetch may go away without ending it.
         """
-        rested = asyncio.get_running_loop().time() >= self._rested
-        if self._fetch is None or (self._fetch.done() and rested):
-            self._fetch = asyncio.create_task(self._update())
-        return await asyncio.shield(self._fetch)
+        while True:
+            pause = COOL_DOWN
+            try:
+                async with asyncio.timeout(TIME_LIMIT):
+                    body = await fetch(client, self._url)
+                self._keys, pause = read_keys(body, self._allowed), REFRESH
+            except Exception as error:  # whatever it is, the keys that are known stay
+                told = error if isinstance(error, PyJWKSetError) else type(error).__name__
+                logger.warning("JWT_JWKS_URL gave no keys: %s", told)
+            self._rested = time.monotonic() + COOL_DOWN
+            self._fetched.set()
+            self._wanted, self._fetched = asyncio.Event(), asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), pause)
 
-    async def _update(self) -> bool:
-        try:
-            async with asyncio.timeout(TIME_LIMIT):
-                self._keys = read_keys(await self._download(), self._allowed)
-        except Exception as error:  # whatever it is, the keys that are known stay
-            told = error if isinstance(error, KeysError) else type(error).__name__
-            logger.warning("JWT_JWKS_URL gave no keys: %s", told)
-            return False
-        finally:
-            self._rested = asyncio.get_running_loop().time() + COOL_DOWN
-        return True
 
-    async def _download(self) -> bytes:
-        headers = {"accept": "application/json", "accept-encoding": "identity"}
-        body = b""
-        async with self._client.stream("GET", self._url, headers=headers) as response:
-            if response.status_code != 200:
-                raise KeysError(f"status {response.status_code}")
-            async for part in response.aiter_raw():  # as it is: packed data could grow
-                body += part
-                if len(body) > SIZE_LIMIT:
-                    raise KeysError(f"over {SIZE_LIMIT} bytes")
-        return body
-
-    async def _keep_fresh(self) -> None:
-        while await asyncio.sleep(REFRESH if await self.refresh() else COOL_DOWN, True):
-            pass
-
-    async def close(self) -> None:
-        """End the fetches, one that runs too."""
-        tasks = {task for task in (self._loop, self._fetch) if task}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+async def fetch(client: httpx.AsyncClient, url: str) -> bytes:
+    """What is there. Raises PyJWKSetError, whose words are fit for the log, and HTTPError."""
+    body, unpacked = b"", {"accept-encoding": "identity"}  # packed data could grow
+    async with client.stream("GET", url, headers=unpacked) as answer:
+        if answer.status_code != 200:  # a redirect too
+            raise PyJWKSetError(f"status {answer.status_code}")
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > SIZE_LIMIT:
+                raise PyJWKSetError(f"over {SIZE_LIMIT} bytes")
+    return body
 
 
 @asynccontextmanager
 async def open_keys(url: str, allowed: Iterable[str]) -> AsyncIterator[KeySet]:
     """The keys at `url`, fetched anew now and then until the context ends."""
     async with httpx.AsyncClient(follow_redirects=False, timeout=TIME_LIMIT) as client:
-        keys = KeySet(url, allowed, client)
+        keys = KeySet(url, allowed)
+        fetching = asyncio.create_task(keys.keep_fresh(client))
         try:
             yield keys
         finally:
-            await keys.close()
+            fetching.cancel()
+            await asyncio.wait([fetching])

@@ -5,8 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 import re
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import Field, SecretStr
 from starlette.requests import Request
 
-from ..config import URL, AppSettings, fitting
+from ..config import Address, AppSettings
 from ..context import RequestContext
 from ..errors import ApiError, logger
 from .jwks import PUBLIC, SHARED, Key, KeySet, key_for, open_keys
@@ -25,23 +24,20 @@ from .jwt_key import DEV_KEY, dev_key
 USES_COOKIES = False  # a page has to hand the token over itself
 MAX_TOKEN = 16_384  # characters
 MAX_ID = 255  # characters of an id: OpenID Connect Core 1.0, section 2
-COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # a signed token: RFC 7515, section 7.1
 
 # Where providers publish keys: the group is the issuer of their tokens, beside the audience.
 PROVIDERS = {
     r"(https?://[^/]+)/api/auth/jwks": r"\1",  # Better Auth
-    r"(https://[^/]+\.auth0\.com)/\.well-known/jwks\.json": "",
-    r"(https://[^/]+\.clerk\.accounts\.dev)/\.well-known/jwks\.json": "",
+    r"(https://[^/]+\.(?:auth0\.com|clerk\.accounts\.dev))/\.well-known/jwks\.json": "",
     r"(https://[^/]+\.supabase\.co/auth/v1)/\.well-known/jwks\.json": "authenticated",
     r"(https?://.+/realms/[^/]+)/protocol/openid-connect/certs": "",  # Keycloak
 }
 
 Claims = dict[str, Any]
-KeyUrl = Annotated[str, fitting(f"{URL}|", "write it whole, as in https://id.example.com/jwks")]
 
 
 class JwtSettings(AppSettings):
-    jwt_jwks_url: KeyUrl = ""
+    jwt_jwks_url: Address | None = None
     jwt_public_key: str = ""  # PEM; \n may stand for a line's end
     jwt_secret: SecretStr = SecretStr("")
     jwt_algorithms: str = ""  # names that commas separate; else every one that fits the key
@@ -82,28 +78,28 @@ class JwtSettings(AppSettings):
         return key_for(load_pem_public_key(pem.encode()), self.algorithms)
 
     def problems(self) -> list[str]:
-        given, known = self.key_settings, SHARED if self.jwt_secret else PUBLIC
-        found = super().problems() + self._unfinished() * self.is_production
+        found, given, url = super().problems(), self.key_settings, self.jwt_jwks_url or ""
+        known = SHARED if self.jwt_secret else PUBLIC
         if len(given) > 1:
             found.append(f"{' and '.join(given)} contradict each other: set one of them.")
         elif not {*self.algorithms} <= {*known}:
             found.append(f"JWT_ALGORITHMS does not fit: choose from {', '.join(known)}.")
-        elif given and not self.jwt_jwks_url:
+        elif given and not url:
             try:
                 self.own_key()
             except (ValueError, UnsupportedAlgorithm):
                 found.append(f"{given[0]} cannot be used: write {WANTED[given[0]]}.")
-        if ".auth0.com/" in self.jwt_jwks_url and not self.audience:
+        if ".auth0.com/" in url and not self.audience:
             found.append("JWT_AUDIENCE is not set: write the identifier of your API in Auth0.")
+        if self.is_production and not given:
+            found.append(
+                "Tokens cannot be checked: set JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET."
+            )
+        elif self.is_production and not self.issuer:
+            found.append("JWT_ISSUER is not set: write the iss of your tokens, as in https://a.b.")
+        if self.is_production and url.lower().startswith("http:"):
+            found.append("JWT_JWKS_URL has to begin with https:// in production.")
         return found
-
-    def _unfinished(self) -> list[str]:
-        if not self.key_settings:
-            return ["Tokens cannot be checked: set JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET."]
-        insecure = self.jwt_jwks_url.lower().startswith("http:")
-        told = ["JWT_JWKS_URL has to begin with https:// in production."] * insecure
-        unset = "JWT_ISSUER is not set: write the iss of your tokens, as in https://id.example.com."
-        return told + [unset] * (not self.issuer)
 
     def notes(self) -> list[str]:
         told = "No JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET is set: only tokens of "
@@ -121,34 +117,26 @@ class WrongClaimError(jwt.InvalidTokenError):
     """A claim that counts here has another type or form than it may have."""
 
 
-@asynccontextmanager
-async def open_auth(settings: JwtSettings) -> AsyncIterator[Key | KeySet]:
+def open_auth(settings: JwtSettings) -> AbstractAsyncContextManager[Key | KeySet]:
     """What `authenticate` needs, for the life of the application, as `app.state.auth`."""
-    if not settings.jwt_jwks_url:
-        yield settings.own_key()
-        return
-    async with open_keys(settings.jwt_jwks_url, settings.algorithms) as keys:
-        yield keys
+    if settings.jwt_jwks_url:
+        return open_keys(settings.jwt_jwks_url, settings.algorithms)
+    return nullcontext(settings.own_key())
 
 
 async def authenticate(request: Request) -> RequestContext:
     """The person whose token the request carries. Raises ApiError 401, or 503 without any key."""
     state, given = request.app.state, request.headers.getlist("authorization")
     scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    if scheme.lower() != "bearer":
-        raise unauthorized()
-    try:
-        return await owner_of(token, state.auth, state.settings)
-    except jwt.PyJWTError as error:
-        logger.info("a token was refused: %s", type(error).__name__)
-        raise unauthorized(', error="invalid_token"') from None
-
-
-def unauthorized(error: str = "") -> ApiError:
-    """401 as RFC 6750, section 3, has it: without a token it names no error."""
-    challenge = f'Bearer realm="chatkit"{error}'
+    challenge = 'Bearer realm="chatkit"'  # RFC 6750, section 3: without a token it names no error
+    if scheme.lower() == "bearer":
+        try:
+            return await owner_of(token, state.auth, state.settings)
+        except jwt.PyJWTError as error:
+            logger.info("a token was refused: %s", type(error).__name__)
+            challenge += ', error="invalid_token"'
     text = "Sign in: this needs a valid bearer token."
-    return ApiError(401, "unauthorized", text, www_authenticate=challenge)
+    raise ApiError(401, "unauthorized", text, www_authenticate=challenge)
 
 
 async def owner_of(token: str, keys: Key | KeySet, settings: JwtSettings) -> RequestContext:
@@ -157,7 +145,7 @@ async def owner_of(token: str, keys: Key | KeySet, settings: JwtSettings) -> Req
     One that held does so until it expires or its key is gone, so it is not checked again: of 60
     to 250 µs, by algorithm and length, 10 are left.
     """
-    if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
+    if len(token) > MAX_TOKEN or "=" in token:  # PyJWT takes padding, RFC 7515, section 2, has none
         raise jwt.DecodeError
     # Of the header, the key's name is all that is used before the signature is checked.
     header = jwt.get_unverified_header(token.partition(".")[0] + "..")
@@ -172,15 +160,9 @@ async def owner_of(token: str, keys: Key | KeySet, settings: JwtSettings) -> Req
 
 
 def verified(token: str, key: Key, settings: JwtSettings) -> Claims:
-    claims: Claims = jwt.decode(
-        token,
-        key.value,
-        algorithms=key.algorithms,
-        issuer=settings.issuer,
-        audience=settings.audience,
-        leeway=settings.jwt_leeway,
-        options={"require": ["exp", "sub"]},
-    )
+    expected: Claims = {"issuer": settings.issuer, "audience": settings.audience}
+    expected |= {"leeway": settings.jwt_leeway, "options": {"require": ["exp", "sub"]}}
+    claims: Claims = jwt.decode(token, key.value, key.algorithms, **expected)
     if any(type(claims.get(name, 0)) not in (int, float) for name in ("exp", "nbf", "iat")):
         raise WrongClaimError  # RFC 7519, section 2: a NumericDate is no text
     return claims
@@ -199,12 +181,11 @@ def person(claims: Claims, settings: JwtSettings) -> RequestContext:
 
 def text_of(claims: Claims, name: str) -> str | None:
     """A claim that a store can keep and a log show: not empty, not long, without controls."""
-    text = claim(claims, name)
-    if isinstance(text, str) and text.strip() and len(text) <= MAX_ID and text.isprintable():
-        return text
-    if text is None:
-        return None
-    raise WrongClaimError
+    text: str | None = claim(claims, name)
+    fits = isinstance(text, str) and text.strip() and text.isprintable() and len(text) <= MAX_ID
+    if text is not None and not fits:
+        raise WrongClaimError
+    return text
 
 
 def claim(claims: Claims, name: str) -> Any:
@@ -215,10 +196,10 @@ def claim(claims: Claims, name: str) -> Any:
     return found
 
 
-def derived(url: str) -> tuple[str, str]:
+def derived(url: str | None) -> tuple[str, str]:
     """The issuer and the audience of tokens whose keys are at `url`, empty where unknown."""
     for pattern, audience in PROVIDERS.items():
-        if known := re.fullmatch(pattern, url):
+        if known := re.fullmatch(pattern, url or ""):
             return known[1], known.expand(audience)
     return "", ""
 
