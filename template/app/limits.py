@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from limits import parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -46,16 +46,14 @@ class LimitSettings(AppSettings):
 class RateLimit:
     """Counts the requests of each owner, in Redis or, without it or while it is away, here."""
 
-    def __init__(self, rates: str, here: Window, shared: Window | None) -> None:
+    def __init__(self, rates: str, here: Window, shared: Window) -> None:
         self.rates, self.here, self.shared = parse_many(rates), here, shared
         self._away_until = 0.0
 
     async def count(self, context: RequestContext) -> None:
         """Count one request. Raises ApiError 429 for one too many."""
         key = hashlib.sha256(ascii(context.owner).encode()).hexdigest()
-        window = self.shared
-        if window is None or time.monotonic() < self._away_until:
-            window = self.here
+        window = self.here if time.monotonic() < self._away_until else self.shared
         try:
             async with asyncio.timeout(PATIENCE):
                 wait = await self._wait(window, key)
@@ -85,18 +83,16 @@ class RateLimit:
 @asynccontextmanager
 async def open_rate_limit(settings: LimitSettings) -> AsyncIterator[RateLimit]:
     """The limit for the life of the application. Redis is first asked by the first request."""
-    memory, shared = MemoryStorage(), None
+    memory, url = MemoryStorage(), settings.rate_limit_url
     # Its own sweep walks through every owner after each request; a timer that runs keeps it off.
     memory.timer = sweep = asyncio.create_task(_sweep(memory))
-    if settings.rate_limit_url:
-        storage = RedisStorage(settings.rate_limit_url, implementation="redispy")
-        shared, bridge = Window(storage), cast(Any, storage.bridge)
+    shared: Any = RedisStorage(url, implementation="redispy") if url else memory
     try:
-        yield RateLimit(settings.rate_limit, Window(memory), shared)
+        yield RateLimit(settings.rate_limit, Window(memory), Window(shared))
     finally:
         sweep.cancel()
-        if shared is not None:
-            await bridge.get_connection().aclose()
+        if url:
+            await shared.bridge.get_connection().aclose()
 
 
 async def _sweep(memory: MemoryStorage) -> None:

@@ -8,8 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from jwt import InvalidTokenError, PyJWK, PyJWKSetError, PyJWTError, register_algorithm
@@ -21,7 +20,7 @@ from ..errors import ApiError, logger
 COOL_DOWN = 10.0  # seconds after a fetch, good or bad, in which there is no other
 REFRESH = 300.0  # seconds between fetches: a withdrawn key counts hardly longer
 TIME_LIMIT, SIZE_LIMIT = 5.0, 200_000  # seconds and bytes of one fetch
-REMEMBERED = 1000  # tokens of a key
+REMEMBERED = 1000  # tokens
 
 EDDSA = ("EdDSA", "Ed25519")  # names of one algorithm: RFC 8037 and RFC 9864
 PUBLIC = (*EDDSA, "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
@@ -35,27 +34,11 @@ class UnknownKeyError(InvalidTokenError):
     """The token names a key that is not there, or none where there are several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key and the algorithms for which it counts, whatever a token asks for (RFC 8725, 3.1)."""
 
     value: Any
     algorithms: list[str]
-    # By the hash of a token that held: whose it is and when it expires. Gone with the key.
-    seen: dict[bytes, tuple[RequestContext, int]] = field(default_factory=dict)
-
-    async def ready(self) -> str | None:
-        """Why nobody can be known now: nothing, the key is here."""
-        return None
-
-    async def find(self, kid: str | None) -> "Key":
-        """The only key is that of every token."""
-        return self
-
-    def remember(self, token: bytes, context: RequestContext, expires: int) -> None:
-        if len(self.seen) >= REMEMBERED:
-            self.seen.clear()
-        self.seen[token] = context, expires
 
 
 def key_for(value: Any, allowed: Iterable[str]) -> Key:
@@ -92,24 +75,27 @@ def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
 
 
 class KeySet:
-    """The keys at `url`: one fetch at a time, none in the cool-down, old keys kept if it fails."""
+    """The key of one's own; without one those of a provider, see `open_keys`."""
 
-    def __init__(self, url: str, allowed: Iterable[str]) -> None:
-        self._url, self._allowed = url, tuple(allowed)
-        self._keys: list[tuple[Any, Key]] = []
+    def __init__(self, own: Key | None = None) -> None:
+        self._own, self._keys = own, list[tuple[Any, Key]]()
         self._rested = 0.0  # when the cool-down is over, on the monotonic clock
         self._wanted, self._fetched = asyncio.Event(), asyncio.Event()
+        # By the hash of a token that held: whose it is and when it expires.
+        self.seen: dict[bytes, tuple[RequestContext, int]] = {}
 
     async def ready(self) -> str | None:
         """Why nobody can be known now: only that no key was ever loaded."""
         told = "The identity provider's keys could not be loaded yet. Please try again."
-        return None if self._keys else told
+        return None if self._own or self._keys else told
 
     async def find(self, kid: str | None) -> Key:
-        """The one key that a token's header names; without a `kid`, the only one.
+        """One's own key; else the one that a token's header names, without a `kid` the only one.
 
         Raises UnknownKeyError, and ApiError 503 when no key was ever loaded.
         """
+        if self._own:
+            return self._own
         if not self._named(kid) and time.monotonic() >= self._rested:
             self._wanted.set()
             await self._fetched.wait()
@@ -123,17 +109,25 @@ class KeySet:
     def _named(self, kid: str | None) -> list[Key]:
         return [key for name, key in self._keys if kid in (None, name)]
 
-    async def keep_fresh(self, client: httpx.AsyncClient) -> None:
+    def remember(self, token: bytes, context: RequestContext, expires: int) -> None:
+        """Until the next fetch, after which the token's key may be gone."""
+        if len(self.seen) >= REMEMBERED:
+            self.seen.clear()
+        self.seen[token] = context, expires
+
+    async def keep_fresh(self, url: str, allowed: list[str], client: httpx.AsyncClient) -> None:
         """Fetch the keys, and again when they are old, or wanted by a token, or did not come.
 
-        A task of its own: whoever waits for a fetch may go away without ending it.
+        One fetch at a time, none in the cool-down, and old keys stay if it fails. It is a task of
+        its own: whoever waits for a fetch may go away without ending it.
         """
         while True:
             pause = COOL_DOWN
             try:
                 async with asyncio.timeout(TIME_LIMIT):
-                    body = await fetch(client, self._url)
-                self._keys, pause = read_keys(body, self._allowed), REFRESH
+                    body = await fetch(client, url)
+                self._keys, pause = read_keys(body, allowed), REFRESH
+                self.seen.clear()
             except Exception as error:  # whatever it is, the keys that are known stay
                 told = error if isinstance(error, PyJWKSetError) else type(error).__name__
                 logger.warning("JWT_JWKS_URL gave no keys: %s", told)
@@ -158,11 +152,11 @@ async def fetch(client: httpx.AsyncClient, url: str) -> bytes:
 
 
 @asynccontextmanager
-async def open_keys(url: str, allowed: Iterable[str]) -> AsyncIterator[KeySet]:
+async def open_keys(url: str, allowed: list[str]) -> AsyncIterator[KeySet]:
     """The keys at `url`, fetched anew now and then until the context ends."""
+    keys = KeySet()
     async with httpx.AsyncClient(follow_redirects=False, timeout=TIME_LIMIT) as client:
-        keys = KeySet(url, allowed)
-        fetching = asyncio.create_task(keys.keep_fresh(client))
+        fetching = asyncio.create_task(keys.keep_fresh(url, allowed, client))
         try:
             yield keys
         finally:

@@ -23,6 +23,7 @@ from .jwt_key import DEV_KEY, dev_key
 
 USES_COOKIES = False  # a page has to hand the token over itself
 MAX_TOKEN = 16_384  # characters
+COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # a signed token: RFC 7515, section 7.1
 MAX_ID = 255  # characters of an id: OpenID Connect Core 1.0, section 2
 
 # Where providers publish keys: the group is the issuer of their tokens, beside the audience.
@@ -117,11 +118,11 @@ class WrongClaimError(jwt.InvalidTokenError):
     """A claim that counts here has another type or form than it may have."""
 
 
-def open_auth(settings: JwtSettings) -> AbstractAsyncContextManager[Key | KeySet]:
+def open_auth(settings: JwtSettings) -> AbstractAsyncContextManager[KeySet]:
     """What `authenticate` needs, for the life of the application, as `app.state.auth`."""
     if settings.jwt_jwks_url:
         return open_keys(settings.jwt_jwks_url, settings.algorithms)
-    return nullcontext(settings.own_key())
+    return nullcontext(KeySet(settings.own_key()))
 
 
 async def authenticate(request: Request) -> RequestContext:
@@ -139,23 +140,22 @@ async def authenticate(request: Request) -> RequestContext:
     raise ApiError(401, "unauthorized", text, www_authenticate=challenge)
 
 
-async def owner_of(token: str, keys: Key | KeySet, settings: JwtSettings) -> RequestContext:
+async def owner_of(token: str, keys: KeySet, settings: JwtSettings) -> RequestContext:
     """Whose token it is, if it holds. Raises PyJWTError of a kind that says why it does not.
 
     One that held does so until it expires or its key is gone, so it is not checked again: of 60
     to 250 µs, by algorithm and length, 10 are left.
     """
-    if len(token) > MAX_TOKEN or "=" in token:  # PyJWT takes padding, RFC 7515, section 2, has none
+    if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
         raise jwt.DecodeError
-    # Of the header, the key's name is all that is used before the signature is checked.
-    header = jwt.get_unverified_header(token.partition(".")[0] + "..")
-    key = await keys.find(header.get("kid"))
     digest = sha256(token.encode()).digest()
-    context, expires = key.seen.get(digest, (None, 0))
+    context, expires = keys.seen.get(digest, (None, 0))
     if context is None or expires <= time.time() - settings.jwt_leeway:
-        claims = verified(token, key, settings)
+        # Of the header, the key's name is all that is used before the signature is checked.
+        header = jwt.get_unverified_header(token.partition(".")[0] + "..")
+        claims = verified(token, await keys.find(header.get("kid")), settings)
         context = person(claims, settings)
-        key.remember(digest, context, int(claims["exp"]))
+        keys.remember(digest, context, int(claims["exp"]))
     return context
 
 
