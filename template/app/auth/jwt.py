@@ -79,28 +79,26 @@ class JwtSettings(AppSettings):
         return key_for(load_pem_public_key(pem.encode()), self.algorithms)
 
     def problems(self) -> list[str]:
-        found, given, url = super().problems(), self.key_settings, self.jwt_jwks_url or ""
+        told, given, url = "", self.key_settings, self.jwt_jwks_url or ""
         known = SHARED if self.jwt_secret else PUBLIC
         if len(given) > 1:
-            found.append(f"{' and '.join(given)} contradict each other: set one of them.")
+            told = f"{' and '.join(given)} contradict each other: set one of them."
+        elif self.is_production and not given:
+            told = "Tokens cannot be checked: set JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET."
+        elif self.is_production and not self.issuer:
+            told = "JWT_ISSUER is not set: write the iss of your tokens, as in https://example.com."
+        elif self.is_production and url.lower().startswith("http:"):
+            told = "JWT_JWKS_URL has to begin with https:// in production."
+        elif ".auth0.com/" in url and not self.audience:
+            told = "JWT_AUDIENCE is not set: write the identifier of your API in Auth0."
         elif not {*self.algorithms} <= {*known}:
-            found.append(f"JWT_ALGORITHMS does not fit: choose from {', '.join(known)}.")
+            told = f"JWT_ALGORITHMS does not fit: choose from {', '.join(known)}."
         elif given and not url:
             try:
                 self.own_key()
             except (ValueError, UnsupportedAlgorithm):
-                found.append(f"{given[0]} cannot be used: write {WANTED[given[0]]}.")
-        if ".auth0.com/" in url and not self.audience:
-            found.append("JWT_AUDIENCE is not set: write the identifier of your API in Auth0.")
-        if self.is_production and not given:
-            found.append(
-                "Tokens cannot be checked: set JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET."
-            )
-        elif self.is_production and not self.issuer:
-            found.append("JWT_ISSUER is not set: write the iss of your tokens, as in https://a.b.")
-        if self.is_production and url.lower().startswith("http:"):
-            found.append("JWT_JWKS_URL has to begin with https:// in production.")
-        return found
+                told = f"{given[0]} cannot be used: write {WANTED[given[0]]}."
+        return super().problems() + [told] * bool(told)
 
     def notes(self) -> list[str]:
         told = "No JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET is set: only tokens of "
