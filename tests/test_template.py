@@ -156,8 +156,8 @@ LATER = {
     "history.py": 12,
     "joining.py": 91,
     "lease.py": 78,
-    "limits.py": 97,
-    "logs.py": 65,
+    "limits.py": 88,
+    "logs.py": 49,
     "main.py": 22,
     "model/offline.py": 7,
     "model/openai.py": 3,
@@ -182,21 +182,24 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
 
 
 EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
-# Wanted were 450 for all: tokens of any provider, and sessions looked up in two ways, take more.
+FOUNDATION = (
+    39  # lines of code in `git show ebf910c:template/app/edge.py`, before there were styles
+)
+# Wanted were 450 for all: what a token of any provider takes, with what it is refused for, is more.
 STYLES = {
     "anonymous": (["anonymous.py"], 450),
     "header": (["header.py"], 450),
-    "session": (["session.py", "sessions.py"], 520),
-    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 590),
+    "session": (["session.py", "sessions.py"], 450),
+    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 480),
 }
 
 
 @pytest.mark.parametrize("style", choices(questions()["auth"]))
 def test_the_edge_and_one_style_stay_small(style: str) -> None:
-    """In lines that carry code; the helper for development aside."""
+    """In lines that carry code and that the foundation had not; development's helper aside."""
     names, limit = STYLES[style]
     files = [*EDGE, *(f"auth/{name}" for name in names)]
-    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) < limit
+    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) - FOUNDATION < limit
 
 
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:

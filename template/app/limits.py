@@ -113,13 +113,9 @@ class Answering:
     @contextmanager
     def one_more(self, owner: tuple[str, str]) -> Iterator[bool]:
         """Whether the owner may have one more; it then counts until the block ends."""
-        if self._running[owner] >= self.at_once:
-            yield False
-            return
-        self._running[owner] += 1
+        may = self._running[owner] < self.at_once
+        self._running[owner] += may
         try:
-            yield True
+            yield may
         finally:
-            self._running[owner] -= 1
-            if not self._running[owner]:
-                del self._running[owner]
+            self._running -= Counter([owner] * may)  # which forgets an owner of none
