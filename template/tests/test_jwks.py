@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.auth.jwks import open_keys
 
-from .chat import request
+from .chat import Person, request
 from .conftest import RunningServer, serve, wait_until
 from .people.jwt import Private, bearer, part, token
 
@@ -197,6 +197,16 @@ def test_a_withdrawn_key_is_forgotten_though_nobody_asks_for_another(
         assert status(server) == 200
         provider.publish(jwk(NEW, "new"))
         wait_until(lambda: status(server) == 401)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_token_that_held_does_not_outlive_its_key(provider: Provider) -> None:
+    with trusting(provider) as server:
+        person = Person(server.url, **bearer(token(OLD, {"kid": "old"})))
+        assert person.post("threads.list").status_code == 200
+        provider.publish(jwk(NEW, "new"))
+        wait_until(lambda: status(server, NEW, "new") == 200)
+        assert person.post("threads.list").status_code == 401
 
 
 def endless() -> AsyncIterator[bytes]:
