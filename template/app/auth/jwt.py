@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import Field, SecretStr
 from starlette.requests import Request
 
-from ..config import Address, AppSettings
+from ..config import URL, AppSettings, fitting
 from ..context import RequestContext
 from ..errors import ApiError, logger
 from .jwks import PUBLIC, SHARED, Key, KeySet, key_for, open_keys
@@ -35,10 +35,11 @@ PROVIDERS = {
 }
 
 Claims = dict[str, Any]
+KeyUrl = Annotated[str, fitting(URL, "write it whole, as in https://id.example.com/jwks")]
 
 
 class JwtSettings(AppSettings):
-    jwt_jwks_url: Address | None = None
+    jwt_jwks_url: KeyUrl | None = None
     jwt_public_key: str = ""  # PEM; \n may stand for a line's end
     jwt_secret: SecretStr = SecretStr("")
     jwt_algorithms: str = ""  # names that commas separate; else every one that fits the key
