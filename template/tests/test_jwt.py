@@ -439,10 +439,10 @@ def test_a_refusal_and_its_log_repeat_nothing_of_the_token(
     server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    given = token(sub="ada\0", email="ada@example.com")
+    given = token(sub="eve\0", email="eve@example.com")
     answer = ask(server, f"Bearer {given}").text
     told = answer + caplog.text
-    assert "ada" not in told.replace("adapter", "")
+    assert "eve" not in told.replace("event", "").replace("level", "")
     assert not [piece for piece in given.split(".") if piece in told]
 
 

@@ -52,16 +52,20 @@ def modules() -> list[Module]:
 def places(is_wrong: Callable[[ast.AST], bool], everywhere: bool = False) -> list[str]:
     """Where something is wrong, in the owner's files or in all of them."""
     return [
-        place(module, node)
+        found
         for module in modules()
         if everywhere or module.is_owners
         for node in ast.walk(module.tree)
-        if is_wrong(node) and RIGHT not in module.lines[getattr(node, "lineno", 1) - 1]
+        if is_wrong(node)
+        for found in place(module, node)
     ]
 
 
-def place(module: Module, node: ast.AST) -> str:
-    return f"{module.path.relative_to(APP.parent).as_posix()}:{getattr(node, 'lineno', 1)}"
+def place(module: Module, node: ast.AST) -> list[str]:
+    """Where it is; nothing where its line says that it is meant so."""
+    line: int = getattr(node, "lineno", 1)
+    is_meant = RIGHT in module.lines[line - 1]
+    return [] if is_meant else [f"{module.path.relative_to(APP.parent).as_posix()}:{line}"]
 
 
 def name_of(node: ast.AST | None) -> str:
@@ -111,7 +115,7 @@ def test_what_process_gives_is_told_apart_and_sent_as_it_is() -> None:
             told_apart = any(isinstance(n, ast.Name) and n.id == "StreamingResult" for n in nodes)
             wrapped = any(isinstance(n, ast.Call) and name_of(n) in SENDING for n in nodes)
             if wrapped or not told_apart:
-                found.append(place(module, function))
+                found += place(module, function)
     assert found == []
 
 
@@ -136,7 +140,7 @@ def test_no_conversation_is_kept_in_the_process() -> None:
         kept = set(containers(module.tree))
         for node in ast.walk(function):
             if isinstance(node, ast.Global) or (changed(node) & kept):
-                found.append(place(module, node))
+                found += place(module, node)
     assert found + places(keeps_on_the_server) == []
 
 
@@ -212,7 +216,7 @@ def test_a_tool_takes_the_person_from_the_context() -> None:
         assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         is_tool = any(name_of(each) == "function_tool" for each in function.decorator_list)
         if is_tool and IDENTITY & {argument.arg for argument in function.args.args}:
-            found.append(place(module, function))
+            found += place(module, function)
     assert found == []
 
 
@@ -261,7 +265,7 @@ def test_nothing_blocks_the_loop() -> None:
                 match node:
                     case ast.Call(func=ast.Attribute(attr=verb, value=ast.Name(id=owner))):
                         if (owner, verb) in BLOCKING:
-                            found.append(place(module, node))
+                            found += place(module, node)
     assert found == []
 
 

@@ -46,6 +46,7 @@ def told(
     """The events of a turn in which the model calls the tool with these arguments."""
     monkeypatch.setattr("app.server.assistant", AGENT)
     monkeypatch.setattr(RunSettings, "is_offline", False)
+    monkeypatch.setattr("app.server.Server.titles", None, raising=False)  # they ask the model too
     talker, steps = server.app.state.server, [assistant_message("Done.")]
     real = talker.model
 
