@@ -166,7 +166,7 @@ def test_pending_migrations_are_told_by_the_database_itself(
         said = run(sys.executable, "-c", script, cwd=project, PATH=path, DATABASE_URL=url)
         return said.strip()
 
-    assert told() == "0001 is pending in your database: `uv run alembic upgrade head`"
+    assert told() == "0002 is pending in your database: `uv run alembic upgrade head`"
     run(sys.executable, "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
     assert told() == "none is pending"
 
