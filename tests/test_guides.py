@@ -1,5 +1,6 @@
 """The guides of a project: short, about what it has, and every line of code in them works."""
 
+import json
 import os
 import re
 import sys
@@ -20,12 +21,81 @@ LEVELS = choices(questions()["level"])
 LONGEST = 150  # lines
 
 
+# What the desk's guides write, used: a project's test over HTTP, beside what they have written.
+USED = """
+from app.desk.doors import show_door
+from app.desk.fitting import book_fitter
+from app.desk.kinds import Server as Kinds
+
+from .chat import Person, text_of, thread_id_of
+from .conftest import RunningServer
+from .desk import calling, done, offered, outputs, press
+
+
+def test_a_door_is_shown_turned_and_opened(server: RunningServer, person: Person) -> None:
+    server.app.state.server.extra_tools = (show_door,)
+    model = calling(server, "show_door", name='an "oak" door')
+    events = person.say("Show it")
+    [card] = done(events, "widget")
+    at = thread_id_of(events)
+    about = {"item_id": card["id"], "action": offered(card, "door.turn")}
+    turned = person.ask("threads.sync_custom_action", thread_id=at, **about)["updated_item"]
+    assert (turned["id"], turned["widget"]["children"][0]["label"]) == (card["id"], 'rood "kao" na')
+    [below] = done(press(person, at, turned, offered(turned, "door.open")), "widget")
+    assert below["id"] != card["id"]
+    person.say("And now?", at)
+    assert 'The person opened rood "kao" na.' in str(model.calls[-1].input)
+
+
+def test_a_fitter_is_booked_after_a_yes(server: RunningServer, person: Person) -> None:
+    server.app.state.server.extra_tools = (book_fitter,)
+    for day, told in ((7, "It is booked."), (30, "No fitter is free after the 28th.")):
+        model = calling(server, "book_fitter", day=day)
+        events = person.say("Book it")
+        [card] = done(events, "widget")
+        yes = offered(card, "approval.answer", approve=True)
+        assert "progress_update" not in str(events)
+        events = press(person, thread_id_of(events), card, yes)
+        assert "progress_update" in str(events)
+        assert outputs(model) == [told]
+
+
+def test_what_the_server_adds_is_used(server: RunningServer, person: Person) -> None:
+    app = server.app.state.server
+    names = ("handoffs", "titles", "input_guardrails", "tags", "extra_tools")
+    vars(app).update({name: getattr(Kinds, name) for name in names})
+    calling(server, "ask_wood")
+    events = person.say("Which wood?")
+    [asked] = done(events, "structured_input")
+    assert [o["value"] for o in asked["inputs"][0]["options"]] == ["Oak", "Pine"]
+    calling(server, "transfer_to_fitter", "Tomorrow.")
+    assert text_of(person.say("Who hangs it?")) == "Tomorrow."
+    events = person.say("My door code is 1234")
+    assert "keep the door's code to yourself" in str(events)
+    assert text_of(events) == ""
+"""
+
+
 class Block(NamedTuple):
     """A block of code in a guide, named by the guide and its number in it."""
 
     name: str
     language: str
     text: str
+
+    def write(self, project: Path) -> Path:
+        """Into the file that it names, where that is new or grows at its end; else beside it."""
+        named = re.match(r"# ((?:app|tests)/(?:\w+/)*)(\w+\.py)?", self.text)
+        assert named, f"{self.name} does not say where it goes"
+        folder = project / named[1]
+        path = folder / (named[2] or "")
+        if ", at its end\n" in self.text:
+            path.write_text(path.read_text() + self.text.partition("\n")[2])
+            return path
+        if path.exists() or named[1] == "tests/":
+            path = folder / f"test_guide_{self.name}.py"
+        path.write_text(self.text)
+        return path
 
 
 def guides(project: Path) -> list[Path]:
@@ -83,18 +153,18 @@ def test_the_guides_python_is_typed_and_runs(
     levels: dict[str, Path], level: str, tmp_path_factory: pytest.TempPathFactory, postgres: str
 ) -> None:
     project = levels[level]
-    written = []
-    for block in blocks(project, "python"):
-        first = block.text.partition("\n")[0]
-        is_test = first.startswith("# tests/")
-        assert is_test or first.startswith("# app/"), f"{block.name} does not say where it goes"
-        path = project / ("tests" if is_test else "app") / f"test_guide_{block.name}.py"
-        path.write_text(block.text)
-        written.append(path)
+    for widget in widgets(project):
+        (project / "app/widgets" / f"{widget['name'].lower()}.widget").write_text(
+            json.dumps(widget)
+        )
+    written = [block.write(project) for block in blocks(project, "python")]
     assert written
-    imports = "".join(
-        f"    import app.{p.stem}  # noqa\n" for p in written if p.parent.name == "app"
-    )
+    names = [path.relative_to(project).with_suffix("").as_posix() for path in written]
+    names = [name.removesuffix("/__init__").replace("/", ".") for name in names]
+    modules = [name for name in names if name.startswith("app.")]
+    imports = "".join(f"    import {module}  # noqa\n" for module in modules)
+    if level == "production":
+        (project / "tests" / "test_guide_used.py").write_text(USED)
     (project / "tests" / "test_guide_imports.py").write_text(f"def test_it() -> None:\n{imports}")
 
     cache = tmp_path_factory.getbasetemp() / "mypy"
@@ -102,15 +172,23 @@ def test_the_guides_python_is_typed_and_runs(
     run("ruff", "check", "--no-cache", *written, cwd=project)
     run("ruff", "format", "--no-cache", "--check", *written, cwd=project)
     tests = sorted(p.relative_to(project).as_posix() for p in project.glob("tests/test_guide_*.py"))
+    tests += ["tests/test_widgets.py"] * (level == "production")
     [report] = run_forked(postgres, "--with", " ".join(tests), project).values()
     assert report["code"] == 0, report["output"]
 
 
 def test_the_guides_json_is_chatkits(levels: dict[str, Path]) -> None:
     found = [block for project in levels.values() for block in blocks(project, "json")]
-    assert len(found) >= len(levels)
-    for block in found:
+    requests = [block for block in found if "template" not in json.loads(block.text)]
+    assert len(requests) >= len(levels)
+    for block in requests:
         TypeAdapter(ChatKitReq).validate_json(block.text)
+
+
+def widgets(project: Path) -> list[dict[str, str]]:
+    """The widget files in a project's guides, which their Python reads."""
+    found = [json.loads(block.text) for block in blocks(project, "json")]
+    return [one for one in found if "template" in one]
 
 
 def test_the_guides_commands_work(levels: dict[str, Path]) -> None:
