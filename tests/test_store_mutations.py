@@ -40,7 +40,8 @@ def test_no_statement_can_do_without_its_owner(
     mutants = list(without_one_predicate(project, tmp_path))
     assert len(mutants) > 10
     seeing = "owner or organisation or purge or removal or feedback"  # the tests that are about it
-    chosen = f"-x -k '{seeing}' tests/test_store.py tests/test_data.py"
+    files = "tests/test_store.py tests/test_data.py tests/test_feedback.py"
+    chosen = f"-x -k '{seeing}' {files}"
     reports = run_forked(postgres, "--with", chosen, project, *mutants)
     assert reports.pop(project.name)["code"] == 0
     survived = [name for name, report in reports.items() if report["code"] != 1]
