@@ -51,14 +51,14 @@ def test_the_owners_agent_is_the_same_at_both_levels(projects: dict[str, Path], 
     assert len(texts) == 1
 
 
-def test_production_stays_within_3600_lines_and_its_owners_files_within_800(
+def test_production_does_not_grow_and_its_owners_files_stay_within_800_lines(
     projects: dict[str, Path],
 ) -> None:
-    """Lines that carry code, of the default production project."""
+    """Lines that carry code, of the default production project: 3,000 is the goal, not reached."""
     app = projects[name_of(LARGEST)] / "app"
     files = sorted(app.rglob("*.py"))
     owners = [path for path in files if "The template's file" not in path.read_text()[:400]]
-    assert sum(map(code_lines, files)) < 3600
+    assert sum(map(code_lines, files)) <= 3456
     assert sum(map(code_lines, owners)) < 800
 
 
