@@ -19,9 +19,9 @@ OWNER = re.compile(
 DATABASES = [store for store in choices(questions()["store"]) if store != "memory"]
 
 
-def without_one_predicate(project: Path, folder: Path) -> Iterator[Path]:
-    """A copy of the project for each place where its store names the owner, but there."""
-    for module in sorted(project.glob("app/store/*.py")):
+def without_one_predicate(project: Path, folder: Path, files: str) -> Iterator[Path]:
+    """A copy of the project for each place where these files name the owner, but there."""
+    for module in sorted(project.glob(files)):
         text = module.read_text()
         for number, found in enumerate(OWNER.finditer(text)):
             line = text.count("\n", 0, found.start()) + 1
@@ -37,12 +37,28 @@ def test_no_statement_can_do_without_its_owner(
     projects: dict[str, Path], postgres: str, tmp_path: Path, store: str
 ) -> None:
     project = projects[f"hello-anonymous-{store}"]
-    mutants = list(without_one_predicate(project, tmp_path))
+    mutants = list(without_one_predicate(project, tmp_path, "app/store/*.py"))
     assert len(mutants) > 10
-    seeing = "owner or organisation or purge or removal or feedback"  # the tests that are about it
+    # The tests that are about it.
+    seeing = "owner or organisation or purge or removal or feedback or usage"
     files = "tests/test_store.py tests/test_data.py tests/test_feedback.py"
-    chosen = f"-x -k '{seeing}' {files}"
+    assert survivors(postgres, f"-x -k '{seeing}' {files}", project, mutants) == []
+
+
+@pytest.mark.parametrize("store", DATABASES)
+def test_no_statement_about_usage_can_do_without_its_owner(
+    projects: dict[str, Path], postgres: str, tmp_path: Path, store: str
+) -> None:
+    project = projects[f"production-anonymous-{store}-openai"]
+    mutants = list(without_one_predicate(project, tmp_path, "app/ops/usage_store.py"))
+    assert len(mutants) == 2
+    files = "tests/test_usage.py tests/test_usage_command.py"
+    chosen = f"-x -k 'owners or users_days' {files}"
+    assert survivors(postgres, chosen, project, mutants) == []
+
+
+def survivors(postgres: str, chosen: str, project: Path, mutants: list[Path]) -> list[str]:
+    """The mutants in which the chosen tests pass, as they do in the project itself."""
     reports = run_forked(postgres, "--with", chosen, project, *mutants)
     assert reports.pop(project.name)["code"] == 0
-    survived = [name for name, report in reports.items() if report["code"] != 1]
-    assert survived == []
+    return [name for name, report in reports.items() if report["code"] != 1]

@@ -5,26 +5,33 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import asyncio
 import json
 import logging
-import os
 import re
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.prompt import Confirm
 from rich.text import Text
+
+from .command_line import (
+    Org,
+    User,
+    interrupt,
+    is_terminal,
+    opened,
+    plainly,
+    progress,
+    written,
+)
 
 if TYPE_CHECKING:  # importing a store takes a second, in which a Ctrl-C would be a traceback
     from .store.retention import Owner, Retention, Table
@@ -39,20 +46,6 @@ commands = typer.Typer(
     rich_markup_mode=None,
     help="What people have said: export or delete one user's, purge what is old.",
 )
-
-
-def in_utf8(text: str | None) -> str | None:
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter("it is not a text in UTF-8.") from None
-    return text
-
-
-def not_empty(text: str) -> str | None:
-    if not text.strip():
-        raise typer.BadParameter("it must not be empty.")
-    return in_utf8(text)
 
 
 def hours_of(period: str) -> int:
@@ -72,13 +65,6 @@ def a_period(text: str) -> str:
     return text
 
 
-User = Annotated[str, typer.Option(callback=not_empty, help="The user's id.")]
-Org = Annotated[
-    str | None,
-    typer.Option(callback=in_utf8, help='Only in this organisation; "" for rows without one.'),
-]
-
-
 @commands.command()
 def export(
     user: User,
@@ -87,7 +73,8 @@ def export(
 ) -> None:
     """Write all that one user has as JSON lines.
 
-    Threads, each before its items, attachment records, and what they thought of answers.
+    Threads, each before its items, attachment records, what they thought of answers, and what they
+    used by day.
     """
     with plainly(), written(output) as file, opened() as (store, runner):
         owners = runner.run(owners_of(store, user, org))
@@ -105,8 +92,8 @@ def delete(
 ) -> None:
     """Remove all that one user has.
 
-    Threads with their items, attachment records, and what they thought of answers. A turn that is
-    running in one of them ends.
+    Threads with their items, attachment records, what they thought of answers, and what they used.
+    A turn that is running in one of them ends.
     """
     if not yes and not is_terminal(sys.stdin):
         raise SystemExit("There is nobody to ask: --yes removes without asking.")
@@ -115,7 +102,7 @@ def delete(
         found = runner.run(count(store, owners))
         if not yes and found.total() and not confirmed(f"Remove {told(found)} of {user!r}?"):
             raise SystemExit("Nothing was removed.")
-        with progress("Removing", found["threads"] + found["attachments"]) as advance:
+        with progress("Removing", found.total() - found["items"]) as advance:
             counts = runner.run(sweep(store, owners, advance))
         typer.echo(f"Removed {told(counts)}.")
 
@@ -127,8 +114,9 @@ def purge(
 ) -> None:
     """Remove what is old, whoever has it.
 
-    Threads that were not changed for so long, and attachment records that were made before that.
-    A thread in which a turn is running stays, and so does an attachment of a thread that stays.
+    Threads that were not changed for so long, attachment records that were made before that, and
+    what was used on days that were over by then. A thread in which a turn is running stays, and so
+    does an attachment of a thread that stays.
     """
     before = time.monotonic() - 3600 * hours_of(older_than)
     with plainly(), opened() as (store, runner):
@@ -158,7 +146,7 @@ async def write(
             head = json.dumps({"type": kind, "org_id": org, "user_id": user})[:-1]
             data = text.replace("\n", " ").replace("\r", " ")  # these stand between tokens only
             file.write(f'{head}, "data": {data}}}\n'.encode())
-            counts[f"{kind}s"] += 1
+            counts[kind if kind == "usage" else f"{kind}s"] += 1
         advance(len(records))
     return counts
 
@@ -169,9 +157,9 @@ async def sweep(
     advance: Callable[[int], None],
     **limits: Any,
 ) -> Counter[str]:
-    """Remove threads with their items, then attachments; how many of which kind they were."""
+    """Remove threads with their items, attachments, usage; how many of which kind they were."""
     counts = Counter[str]()
-    tables: tuple[Table, ...] = ("threads", "attachments")
+    tables: tuple[Table, ...] = ("threads", "attachments", "usage")
     for table in tables:
         for owner in owners:
             async for found in store.sweep(table, owner, **limits):
@@ -181,12 +169,12 @@ async def sweep(
 
 
 def told(counts: Counter[str]) -> str:
-    """As in: 1 thread, 20 items and 0 attachments."""
-    threads, items, attachments = (
-        f"{counts[f'{name}s']} {name}{'s' * (counts[f'{name}s'] != 1)}"
-        for name in ("thread", "item", "attachment")
-    )
-    return f"{threads}, {items} and {attachments}"
+    """As in: 1 thread, 20 items and 0 attachments; with days of usage where there are some."""
+    names = {"threads": "thread", "items": "item", "attachments": "attachment"}
+    parts = [f"{counts[key]} {name}{'s' * (counts[key] != 1)}" for key, name in names.items()]
+    if days := counts["usage"]:
+        parts.append(f"{days} day{'s' * (days != 1)} of usage")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def confirmed(question: str) -> bool:
@@ -196,97 +184,8 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def is_terminal(stream: IO[str] | None) -> bool:
-    return stream is not None and stream.isatty()  # None: it was closed before the start
-
-
-@contextmanager
-def progress(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, if there is one; `total` is how often it is to be advanced by 1."""
-    with Progress(
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=quiet or not is_terminal(sys.stderr),
-    ) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda rows: bar.advance(task, rows)
-
-
-@contextmanager
-def plainly() -> Iterator[None]:
-    """End what is interrupted, or cannot write, with one sentence and no traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("Stopped before the end.", err=True)
-        raise SystemExit(130) from None
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        raise SystemExit(f"Stopped before the end: {error.strerror or error}{where}.") from None
-
-
-@contextmanager
-def written(output: str) -> Iterator[IO[bytes]]:
-    """The standard output, or a file that takes its place once it is whole. Raises OSError."""
-    if output == "-":
-        if sys.stdout is None:
-            raise SystemExit("The standard output is closed: name a file with --output.")
-        yield sys.stdout.buffer
-        sys.stdout.flush()
-        return
-    path = Path(output).resolve()
-    if path.exists() and not path.is_file():
-        raise SystemExit(
-            f"{output} is not an ordinary file: name another, or - for standard output."
-        )
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".export-")  # only its owner reads it
-    try:
-        with open(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(handle)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-@contextmanager
-def opened() -> Iterator[tuple["Retention", asyncio.Runner]]:
-    """The project's store, and what runs its methods.
-
-    Raises SystemExit with one sentence where the settings or the database do not allow it.
-    """
-    from .config import load, stop_on_problems
-    from .errors import StoreUnavailable
-    from .store import StoreSettings, open_store
-    from .store.retention import Retention
-
-    settings = load(StoreSettings)
-    stop_on_problems(settings)
-    for note in settings.notes():
-        typer.echo(note, err=True)
-    with asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        store = runner.run(stack.enter_async_context(open_store(settings)))
-        try:
-            assert isinstance(store, Retention)
-            if reason := runner.run(store.ready()):
-                raise SystemExit(reason)
-            yield store, runner
-        except StoreUnavailable:
-            reason = runner.run(store.ready())
-            raise SystemExit(reason or "The database failed for a moment: try again.") from None
-        finally:
-            runner.run(stack.aclose())
-
-
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
+if find_spec(f"{__package__}.usage_command"):  # where the production level counts usage
+    import_module(".usage_command", __package__).add_to(commands)
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # asyncio's own handler lets a write wait on

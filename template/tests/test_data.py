@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,55 @@ def test_feedback_is_written_out_and_goes_with_its_thread() -> None:
         assert await exported(store, "me") == []
         left = [line["type"] for line in await exported(store, "i")]
         assert left.count("feedback") == 8
+
+    with_store(check)
+
+
+async def use(store: DataStore, owner: RequestContext, *days: str) -> None:
+    """Put usage there as the production level does, and such a project may have before."""
+    org, user = owner.owner
+    for day in days:
+        counted = "turns, requests, input_tokens, cached_tokens, output_tokens, reasoning_tokens"
+        await store.run(
+            f"INSERT INTO usage (org_id, user_id, day, {counted}, last_turn) "
+            f"VALUES ('{org}', '{user}', '{day}', 1, 2, 30, 4, 50, 6, 'x') RETURNING 1"
+        )
+
+
+def test_usage_is_written_out_and_removed_with_its_user() -> None:
+    async def check(store: DataStore) -> None:
+        for owner in (*MINE, *THEIRS):
+            await use(store, owner, "2026-01-01", "2026-01-02", "2026-01-03")
+        assert await store.organisations("me") == ["", "b", "d"]  # also of nothing but usage
+        assert await store.count(("b", "me")) == {"usage": 3}
+        assert await store.size() == 8 * 3
+        lines = await exported(store, "me")
+        assert [(line["org_id"], line["data"]["day"]) for line in lines] == [
+            (org, f"2026-01-0{day}") for org in ("", "b", "d") for day in (1, 2, 3)
+        ]
+        counted = [1, 2, 30, 4, 50, 6]
+        assert [*lines[0]["data"].values()][1:] == counted
+        assert {line["type"] for line in lines} == {"usage"}
+
+        assert await removed(store, "me", "b") == {"usage": 3}
+        assert await removed(store, "me") == {"usage": 6}
+        assert await exported(store, "me") == []
+        assert [len(await exported(store, user)) for user in ("i", "you")] == [6, 9]
+
+    with_store(check)
+
+
+def test_a_purge_takes_the_days_that_were_over_by_then() -> None:
+    async def check(store: DataStore) -> None:
+        today = datetime.now(UTC).date()
+        days = [str(today - timedelta(days=ago)) for ago in (0, 1, 2, 9)]
+        for owner in (ME, THEIRS[0]):
+            await use(store, owner, *days)
+        at = time.monotonic() - 86400
+        assert await purged(store, at, dry=True) == {"usage": 4}
+        assert await purged(store, at) == {"usage": 4}
+        assert [line["data"]["day"] for line in await exported(store, "me")] == days[1::-1]
+        assert await purged(store, time.monotonic() - 1) == {"usage": 2}  # never the day itself
 
     with_store(check)
 

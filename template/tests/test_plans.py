@@ -6,12 +6,14 @@ The template's file: improvements arrive through `copier update`. PLANS says how
 import os
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import psycopg
 import pytest
 
-from app.store import statements
+from app.store import retention_statements, statements
 
 from .stores import fresh
 
@@ -40,7 +42,12 @@ FILL = f"""
     INSERT INTO feedback (org_id, user_id, thread_id, item_id, kind)
     SELECT org_id, user_id, thread_id, id, 'positive' FROM items;
 
-    ANALYZE threads, items, attachments, feedback
+    INSERT INTO usage (org_id, user_id, day, turns, requests, input_tokens, cached_tokens,
+                       output_tokens, reasoning_tokens, last_turn)
+    SELECT '', 'user_' || owner, '2026-01-' || 10 + day, 1, 1, 1, 1, 1, 1, ''
+    FROM generate_series(1, {OWNERS}) AS owner, generate_series(1, 9) AS day;
+
+    ANALYZE threads, items, attachments, feedback, usage
 """
 
 # Values of the statements' parameters that are the same for every owner.
@@ -58,6 +65,15 @@ ANY: dict[str, Any] = {
     "seconds": 30.0,
     "generation": 1,
     "data": "{}",
+    "turn": "1",
+    "turns": 1,
+    "requests": 1,
+    "input_tokens": 1,
+    "cached_tokens": 1,
+    "output_tokens": 1,
+    "reasoning_tokens": 1,
+    "day": "2026-01-15",
+    "since": "2026-01-15",
 }
 # What deleting a thread makes the server run as well; EXPLAIN does not show it.
 CASCADE = """
@@ -78,13 +94,17 @@ def of_owner(number: int) -> dict[str, Any]:
 def every_statement() -> dict[str, str]:
     """The statements of the store by name: a new one is looked at without being listed here."""
     found = {"CASCADE": CASCADE}
-    for name, value in vars(statements).items():
+    for name, value in (vars(statements) | vars(retention_statements)).items():
         if name.startswith("_"):
             continue
         if isinstance(value, str):
             found[name] = value
         elif isinstance(value, dict):
             found |= {f"{name}-{'-'.join(map(str, key))}": text for key, text in value.items()}
+    if find_spec("app.ops"):  # where usage is counted, too; USERS adds up what everybody used
+        usage = import_module("app.ops.usage_store")
+        for name in ("ADD", "OF_A_DAY", "DAYS"):
+            found[name] = usage.statement(getattr(usage, name), "%({})s")
     return {name: text for name, text in found.items() if name not in NO_INDEX}
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 import pytest
 from chatkit import types as ck
@@ -59,6 +60,26 @@ def test_few_connections_carry_many_slow_turns() -> None:
 def with_one() -> Iterator[tuple[RunningServer, Talker]]:
     """A server that has one connection, and turns with patience."""
     yield from talking(database_pool_size=1, turn_wait=5, answers_at_once=9)
+
+
+def test_a_stop_is_not_lost_where_a_connection_comes_at_the_same_time() -> None:
+    """psycopg's pool gives the connection then, and says nothing of the Stop."""
+
+    async def stopped(store: Any, steps: int) -> bool:
+        held = store.pool.connection()
+        await held.__aenter__()
+        asking = asyncio.create_task(store.ready())
+        await asyncio.sleep(0.01)
+        giving_back = asyncio.create_task(held.__aexit__(None, None, None))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        was_early = asking.cancel()
+        await asyncio.wait({asking, giving_back})
+        return asking.cancelled() or not was_early
+
+    with serve(database_pool_size=1) as server:
+        ends = [server.run(stopped(server.store, steps)) for steps in range(12)]
+    assert ends == [True] * 12
 
 
 def test_turns_that_wait_for_another_hold_no_connection(

@@ -144,7 +144,7 @@ def test_a_database_from_before_feedback_takes_it() -> None:
         await store.save_thread(thread, ME)
         await store.add_thread_item(thread.id, message(thread, id="m"), ME)
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute("DROP TABLE feedback")
+            connection.execute("DROP TABLE feedback, usage")
             connection.execute("UPDATE alembic_version SET version_num = '0001'")
         assert "0001" in (await store.ready() or "")
         await asyncio.to_thread(migrate, conninfo)
@@ -297,7 +297,7 @@ def test_the_promises_hold_where_the_tables_are_spread_by_owner(
     made: list[str] = []
 
     def spread() -> dict[str, Any]:
-        values = fresh(partitions=8)
+        values = fresh(partitions=3)
         made.append(values["database_url"])
         return values
 
@@ -306,7 +306,7 @@ def test_the_promises_hold_where_the_tables_are_spread_by_owner(
     for conninfo in made:
         with psycopg.connect(conninfo) as connection:
             query = "SELECT count(*) FROM pg_partition_tree('threads') WHERE isleaf"
-            assert connection.execute(query).fetchone() == (8,)
+            assert connection.execute(query).fetchone() == (3,)
 
 
 def cut_connections(conninfo: str) -> None:

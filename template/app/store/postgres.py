@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr
 from ..config import Section
 from ..context import RequestContext
 from ..errors import CursorError, StoreUnavailable, logger
+from . import retention_statements
 from . import statements as sql
 from .base import (
     BaseStore,
@@ -76,7 +77,8 @@ class PostgresSettings(Section):
 
 
 class PostgresStore(BaseStore, Retention):
-    statements = sql
+    statements = retention_statements
+    parameter = "%({})s"
 
     def __init__(self, pool: AsyncConnectionPool, timeout: float) -> None:
         self.pool, self.timeout = pool, timeout
@@ -92,8 +94,11 @@ class PostgresStore(BaseStore, Retention):
         self, statement: str, values: dict[str, Any], retry: bool = True
     ) -> list[tuple[Any, ...]]:
         connection: psycopg.AsyncConnection | None = None
+        asked = (task := asyncio.current_task()) and task.cancelling()
         try:
             async with asyncio.timeout(self.timeout), self.pool.connection() as connection:
+                if task and task.cancelling() != asked:
+                    raise asyncio.CancelledError  # which the pool loses beside a connection
                 cursor = await connection.execute(statement.encode(), values)
                 return await cursor.fetchall()
         except UNAVAILABLE as error:

@@ -13,21 +13,22 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 Owner = tuple[str, str]  # organisation ("" for none) and user
-Table = Literal["threads", "attachments"]
+Table = Literal["threads", "attachments", "usage"]
 
 
 class Statements(Protocol):
     """The SQL of it in a store's own dialect: the module of its statements is one of these."""
 
     ORGANISATIONS: str  # of `user`, wherever they have anything: (org_id,), sorted
-    COUNT: str  # of `org` and `user`: (threads, items, attachments)
-    SIZE: str  # of everybody: (threads + attachments,)
+    COUNT: str  # of `org` and `user`: (threads, items, attachments, days of usage)
+    SIZE: str  # of everybody: (threads + attachments + days of usage,)
     # Of `org` and `user`, after `id` and `seq`, up to `rows`: ("thread" | "item", id, seq, JSON)
-    # with each thread before its items, ("attachment", id, 0, JSON), and after `id` and `item`
-    # ("feedback", thread's id, item's id, JSON).
+    # with each thread before its items, ("attachment", id, 0, JSON), ("usage", day, 0, JSON), and
+    # after `id` and `item` ("feedback", thread's id, item's id, JSON).
     CONVERSATIONS: str
     ATTACHMENTS: str
     FEEDBACK: str
+    USAGE: str
     # By table, and whether it is about everybody's rows that are older than `seconds` or about all
     # of `org` and `user`. LOOK gives up to `rows` after `org`, `user`, `id`: (org_id, user_id, id,
     # items to be removed with it, NULL where the row stays). REMOVE takes those that do not stay,
@@ -37,7 +38,7 @@ class Statements(Protocol):
 
 
 class Record(NamedTuple):
-    type: str  # thread, item, attachment or feedback
+    type: str  # thread, item, attachment, feedback or usage
     owner: Owner
     text: str  # JSON
 
@@ -46,6 +47,7 @@ class Retention(ABC):
     """What a database store inherits besides: it brings its statements and runs them."""
 
     statements: Statements
+    parameter = ":{}"  # how a statement of this database names a value
     page = 100  # rows
 
     @abstractmethod
@@ -57,20 +59,21 @@ class Retention(ABC):
         return [org for (org,) in await self.run(self.statements.ORGANISATIONS, user=user)]
 
     async def count(self, owner: Owner) -> Counter[str]:
-        """How many threads, items and attachments the owner has."""
+        """How many threads, items, attachments and days of usage the owner has."""
         org, user = owner
         [counts] = await self.run(self.statements.COUNT, org=org, user=user)
-        return Counter(dict(zip(("threads", "items", "attachments"), counts, strict=True)))
+        names = ("threads", "items", "attachments", "usage")
+        return +Counter(dict(zip(names, counts, strict=True)))
 
     async def size(self) -> int:
-        """How many rows a sweep over everybody's threads and attachments looks at."""
+        """How many rows a sweep over all that everybody has looks at."""
         [(rows,)] = await self.run(self.statements.SIZE)
         return int(rows)
 
     async def records(self, owners: Sequence[Owner]) -> AsyncIterator[list[Record]]:
-        """The owners' threads, oldest first, each before its items; attachments; feedback."""
+        """The owners' threads by age, each before its items; attachments; feedback; usage."""
         sql = self.statements
-        for statement in (sql.CONVERSATIONS, sql.ATTACHMENTS, sql.FEEDBACK):
+        for statement in (sql.CONVERSATIONS, sql.ATTACHMENTS, sql.FEEDBACK, sql.USAGE):
             for org, user in owners:
                 values: dict[str, Any] = {"org": org, "user": user, "rows": self.page}
                 values |= {"id": "", "seq": -1, "item": ""}

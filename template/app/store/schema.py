@@ -6,7 +6,7 @@ The template's file: improvements arrive through `copier update`.
 from pathlib import Path
 from threading import Lock
 
-HEAD = "0002"  # the newest revision; what this version of the application needs
+HEAD = "0003"  # the newest revision; what this version of the application needs
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 _LOCK = Lock()  # Alembic keeps its state in a module
 

@@ -84,6 +84,23 @@ UPGRADES: list[list[str]] = [
         ) STRICT
         """,
     ],
+    [
+        """
+        CREATE TABLE usage (
+            org_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            day TEXT NOT NULL,
+            turns INTEGER NOT NULL,
+            requests INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL,
+            cached_tokens INTEGER NOT NULL,
+            output_tokens INTEGER NOT NULL,
+            reasoning_tokens INTEGER NOT NULL,
+            last_turn TEXT NOT NULL,
+            PRIMARY KEY (org_id, user_id, day)
+        ) STRICT
+        """,
+    ],
 ]
 
 

@@ -5,6 +5,8 @@ The template's file: improvements arrive through `copier update`.
 
 from collections.abc import Iterable
 
+from .sweeps import sweeps
+
 NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"  # UTC in milliseconds; sorts as it reads
 _LATER = "strftime('%Y-%m-%d %H:%M:%f', 'now', :seconds || ' seconds')"
 
@@ -169,16 +171,21 @@ ITEMS = {
 
 ORGANISATIONS = """
     SELECT org_id FROM threads WHERE user_id = :user
-    UNION SELECT org_id FROM attachments WHERE user_id = :user ORDER BY org_id
+    UNION SELECT org_id FROM attachments WHERE user_id = :user
+    UNION SELECT org_id FROM usage WHERE user_id = :user ORDER BY org_id
 """
 
 COUNT = """
     SELECT (SELECT count(*) FROM threads WHERE (org_id, user_id) = (:org, :user)),
         (SELECT count(*) FROM items WHERE (org_id, user_id) = (:org, :user)),
-        (SELECT count(*) FROM attachments WHERE (org_id, user_id) = (:org, :user))
+        (SELECT count(*) FROM attachments WHERE (org_id, user_id) = (:org, :user)),
+        (SELECT count(*) FROM usage WHERE (org_id, user_id) = (:org, :user))
 """
 
-SIZE = "SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM attachments)"
+SIZE = """
+    SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM attachments)
+        + (SELECT count(*) FROM usage)
+"""
 
 CONVERSATIONS = f"""
     SELECT * FROM (
@@ -205,9 +212,15 @@ FEEDBACK = """
     ORDER BY thread_id, item_id LIMIT :rows
 """
 
-# Rows after a key: one owner's, and anybody's.
-_OWNED = "(org_id, user_id) = (:org, :user) AND id > :id"
-_ANYBODYS = "(org_id, user_id, id) > (:org, :user, :id)"
+USAGE = """
+    SELECT 'usage', day, 0, json_object(
+        'day', day, 'turns', turns, 'requests', requests,
+        'input_tokens', input_tokens, 'cached_tokens', cached_tokens,
+        'output_tokens', output_tokens, 'reasoning_tokens', reasoning_tokens
+    ) FROM usage
+    WHERE (org_id, user_id) = (:org, :user) AND day > :id ORDER BY day LIMIT :rows
+"""
+
 _BEFORE = "strftime('%Y-%m-%d %H:%M:%f', 'now', -:seconds || ' seconds')"
 
 # A thread by its last change, unless a turn is running in it.
@@ -222,39 +235,7 @@ _UNUSED = f"""
     )
 """
 
-_ITEMS_OF_IT = """(
-    SELECT count(*) FROM items
-    WHERE (items.org_id, items.user_id) = (threads.org_id, threads.user_id)
-        AND items.thread_id = threads.id
-)"""
+# A day that was over by then.
+_PAST = "day < date('now', -:seconds || ' seconds')"
 
-
-def _look(table: str, after: str, taken: str, items: str) -> str:
-    return f"""
-        SELECT org_id, user_id, id, CASE WHEN {taken} THEN {items} END FROM {table}
-        WHERE {after} ORDER BY org_id, user_id, id LIMIT :rows
-    """
-
-
-def _remove(table: str, taken: str) -> str:
-    """Between two keys that LOOK has given; they are one owner's where it was about one."""
-    return f"""
-        DELETE FROM {table}
-        WHERE {_ANYBODYS} AND (org_id, user_id, id) <= (:last_org, :last_user, :last_id)
-            AND {taken}
-        RETURNING org_id, user_id, id
-    """
-
-
-LOOK = {
-    ("threads", False): _look("threads", _OWNED, "true", _ITEMS_OF_IT),
-    ("threads", True): _look("threads", _ANYBODYS, _OLD, _ITEMS_OF_IT),
-    ("attachments", False): _look("attachments", _OWNED, "true", "0"),
-    ("attachments", True): _look("attachments", _ANYBODYS, _UNUSED, "0"),
-}
-REMOVE = {
-    ("threads", False): _remove("threads", "true"),
-    ("threads", True): _remove("threads", _OLD),
-    ("attachments", False): _remove("attachments", "true"),
-    ("attachments", True): _remove("attachments", _UNUSED),
-}
+LOOK, REMOVE = sweeps(":{}", _OLD, _UNUSED, _PAST)

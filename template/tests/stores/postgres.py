@@ -45,12 +45,12 @@ def _script() -> str:
 
 def _spread(connection: psycopg.Connection, partitions: int) -> None:
     """Make the tables once more, as a database of many owners would have them."""
-    connection.execute("DROP TABLE feedback, items, threads, attachments")
-    versions = ("0001_conversations", "0002_feedback")
+    connection.execute("DROP TABLE usage, feedback, items, threads, attachments")
+    versions = ("0001_conversations", "0002_feedback", "0003_usage")
     for statement in chain(*(import_module(f"migrations.versions.{v}").UP for v in versions)):
         by_owner = " PARTITION BY HASH (org_id, user_id)" * ("CREATE TABLE" in statement)
         connection.execute(f"{statement}{by_owner}".encode())
-    for table in ("threads", "items", "attachments", "feedback"):
+    for table in ("threads", "items", "attachments", "feedback", "usage"):
         for number in range(partitions):
             values = f"FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"
             part = f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}"
