@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from openai.types.responses.response_reasoning_item import Summary
 from pydantic import TypeAdapter
 
 from app.run import Context, RunSettings, ToolContext
+from app.stream import Turn
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, wait_until
@@ -139,13 +141,14 @@ def open_map(ctx: ToolContext) -> str:
     return "opening"
 
 
+STOP: StopAtTools = {"stop_at_tool_names": ["open_map"]}
+MAPS = Agent[Context](name="Test", tools=[weather, open_map], tool_use_behavior=STOP)
+
+
 def test_a_client_tool_leaves_the_results_of_the_others_and_ids_of_ours(
     person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop: StopAtTools = {"stop_at_tool_names": ["open_map"]}
-    tools = [weather, open_map]
-    agent = Agent[Context](name="Test", tools=[*tools], tool_use_behavior=stop)
-    monkeypatch.setattr("app.server.assistant", agent)
+    monkeypatch.setattr("app.server.assistant", MAPS)
     steps: list[Any] = []
     for number in range(2):
         oslo = function_call(
@@ -173,14 +176,81 @@ def test_a_client_tool_leaves_the_results_of_the_others_and_ids_of_ours(
 def test_a_client_tool_that_was_never_answered_is_left_out_of_what_the_model_is_told(
     person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop: StopAtTools = {"stop_at_tool_names": ["open_map"]}
-    agent = Agent[Context](name="Test", tools=[open_map], tool_use_behavior=stop)
-    monkeypatch.setattr("app.server.assistant", agent)
+    monkeypatch.setattr("app.server.assistant", MAPS)
     model = scripted([function_call("open_map", {}, call_id="1")], [assistant_message("Fine.")])
 
     thread_id = thread_id_of(person.say("Map?"))
     assert text_of(person.say("Never mind", thread_id)) == "Fine."
     assert texts(model.calls[-1]) == ["Map?", "Never mind"]
+
+
+def test_a_browser_answers_a_call_only_while_it_is_the_last_item(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.assistant", MAPS)
+    scripted([function_call("open_map", {}, call_id="1")], [assistant_message("Fine.")])
+
+    thread_id = thread_id_of(person.say("Map?"))
+    person.say("Never mind", thread_id)
+    late = person.post("threads.add_client_tool_output", thread_id=thread_id, result={})
+    assert (late.status_code, late.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_no_message_is_given_where_nobody_wrote_one(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.server.assistant", MAPS)
+    scripted([function_call("open_map", {}, call_id="1")], [assistant_message("Seen.")])
+    talker, written = server.app.state.server, list[bool]()
+    respond = talker.respond
+
+    def watched(thread: Any, message: Any, context: Any) -> Any:
+        written.append(message is not None)
+        return respond(thread, message, context)
+
+    monkeypatch.setattr(talker, "respond", watched)
+    thread_id = thread_id_of(person.say("Map?"))
+    answer = person.stream("threads.add_client_tool_output", thread_id=thread_id, result={})
+    assert text_of(answer) == "Seen."
+    assert written == [True, False]
+
+
+@pytest.mark.parametrize("joined", ["handoff", "tool"])
+def test_other_agents_work_as_they_stand(
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    joined: str,
+) -> None:
+    """The second one runs on the server's model, for who asks, and with its own tools."""
+    CALLS.clear()
+    clerk = Agent[Context](name="Clerk", instructions="You know the weather.", tools=[weather])
+    tool = clerk.as_tool("ask_clerk", "Asks the clerk.")
+    agent = Agent[Context](
+        name="Test",
+        handoffs=[clerk] * (joined == "handoff"),
+        tools=[tool] * (joined == "tool"),
+    )
+    monkeypatch.setattr("app.server.assistant", agent)
+    name = "transfer_to_clerk" if joined == "handoff" else "ask_clerk"
+    given = {} if joined == "handoff" else {"input": "Oslo?"}
+    steps: list[Any] = [
+        [function_call(name, given, call_id="1")],
+        [function_call("weather", {"city": "Oslo"}, call_id="2")],
+        [assistant_message("Sunny, says the clerk.")],
+    ]
+    if joined == "tool":
+        steps.append([assistant_message("It is sunny.")])
+    model = scripted(*steps)
+
+    events = person.say("Weather?")
+    assert text_of(events) == ("It is sunny." if joined == "tool" else "Sunny, says the clerk.")
+    assert [city for city, _ in CALLS] == ["Oslo"]
+    assert [call.system_instructions for call in model.calls[1:3]] == ["You know the weather."] * 2
+    assert ("Sunny, says the clerk." in str(model.calls[-1].input)) == (joined == "tool")
 
 
 def test_a_stop_while_a_tools_result_is_stored_does_not_lose_it(
@@ -361,6 +431,35 @@ def test_a_stop_ends_the_model_and_leaks_nothing(
     assert errors() == []
 
 
+def test_a_stop_at_the_very_end_of_an_answer_leaves_no_error_in_the_log(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    errors: Callable[[], list[str]],
+) -> None:
+    """The SDK's reader of the run ends by an exception then, which nobody would look at."""
+    body = json.dumps(request("threads.create", input=user_input())).encode()
+    context, talker = server.context_of(person), server.app.state.server
+
+    async def stopped(steps: int) -> None:
+        result = await talker.process(body, context)
+        turn = Turn(result.json_events)
+        turn.first_sent.set()
+        async with asyncio.timeout(10):
+            while b"content_part.done" not in b"".join(turn._ready):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        turn.stop()
+        await asyncio.wait({turn.task})
+
+    scripted(*[[assistant_message("x")]] * 40)
+    for steps in range(40):
+        server.run(stopped(steps))
+    gc.collect()
+    assert errors() == []
+
+
 def asking_for(person: Person, **options: Any) -> Json:
     return person.say("Hello", inference_options=options)[-1]
 
@@ -436,8 +535,8 @@ def test_without_credentials_the_offline_model_answers_and_says_so_once() -> Non
 
 def test_a_model_that_goes_on_calling_tools_is_stopped_after_its_turns() -> None:
     with serve(max_turns=1) as server:
-        error = server.person().say("Please roll dice")[-1]
-    assert "could not finish within the steps" in error["message"]
+        events = server.person().say("Please roll dice")
+    assert "could not finish within the steps" in str(events)
 
 
 def test_a_workflow_that_is_resumed_keeps_naive_times(

@@ -4,7 +4,9 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import json
+import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -85,6 +87,15 @@ def test_a_widget_is_shown_and_stored_and_its_data_is_data(told: Tell, person: P
     widgets = [i for i in person.items(thread_id_of(events)) if i["type"] == "widget"]
     [child] = widgets[0]["widget"]["children"]
     assert child["value"] == QUOTED
+
+
+def test_a_widgets_file_is_found_beside_the_module_that_names_it(tmp_path: Path) -> None:
+    content = {"version": "1.0", "name": "Door", "template": TEXT, "jsonSchema": SCHEMA}
+    (tmp_path / "door.widget").write_text(json.dumps(content))
+    code = "from chatkit.widgets import WidgetTemplate as T\ndoor = T.from_file('door.widget')\n"
+    (tmp_path / "doors.py").write_text(code)
+    door = runpy.run_path(str(tmp_path / "doors.py"))["door"]
+    assert QUOTED in door.build({"name": QUOTED}).model_dump_json().replace("\\", "")
 
 
 def test_an_icon_that_chatkit_does_not_know_is_refused() -> None:
