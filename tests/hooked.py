@@ -12,7 +12,7 @@ from pathlib import Path
 
 HOOKS = Path(__file__).parents[1] / "template" / "hooks"
 
-SERVER = """
+SERVER = """# The template's file, but for its answers.
 import json, os, pathlib
 from .answer import answer
 

@@ -34,6 +34,30 @@ def package(**dependencies: str) -> str:
 
 # What is seen
 
+# Locks of a repository whose parts have a package.json each, as the tools write them.
+PNPM_LOCK = """lockfileVersion: '9.0'
+
+importers:
+
+  apps/web:
+    dependencies:
+      better-auth:
+        specifier: ^1.7.0
+        version: 1.7.6(react@19.2.0)
+
+packages:
+
+  better-auth@1.7.6:
+    resolution: {integrity: sha512-AA==}
+"""
+NPM_LOCK = json.dumps({"packages": {"": {}, "node_modules/better-auth": {"version": "1.7.6"}}})
+BUN_LOCK = """{
+  "lockfileVersion": 1,
+  "packages": {
+    "better-auth": ["better-auth@1.7.6", "", { "dependencies": { "jose": "^6" } }, "sha512-AA=="],
+  },
+}
+"""
 BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
 
 
@@ -43,6 +67,9 @@ BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
         ({}, {"auth": "anonymous", "store": "memory"}),
         (BETTER_AUTH, {"auth": "jwt"}),
         ({"web/node_modules/better-auth/package.json": "{}"}, {"auth": "jwt"}),
+        ({"pnpm-lock.yaml": PNPM_LOCK}, {"auth": "jwt"}),
+        ({"package.json": package(), "package-lock.json": NPM_LOCK}, {"auth": "jwt"}),
+        ({"bun.lock": BUN_LOCK}, {"auth": "jwt"}),
         ({"package.json": package(**{"@clerk/nextjs": "6"})}, {"auth": "jwt"}),
         ({"supabase/config.toml": ""}, {"auth": "jwt"}),
         ({"compose.yaml": compose("quay.io/keycloak/keycloak:26")}, {"auth": "jwt"}),
@@ -53,6 +80,8 @@ BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
         (BETTER_AUTH | {"alembic.ini": ""}, {"auth": "jwt", "store": "postgres"}),
         # What says nothing, or cannot be read, changes nothing and stops nothing.
         ({"package.json": package(react="19")}, {"auth": "anonymous"}),
+        ({"pnpm-lock.yaml": "packages:\n  better-authority@1.0.0: {}\n"}, {"auth": "anonymous"}),
+        ({"svelte.config.js": "", "package-lock.json": "{\n\t}"}, {"auth": "anonymous"}),
         ({"package.json": "[]", "compose.yaml": ""}, {"auth": "anonymous", "store": "memory"}),
         ({"compose.yaml": "services: [redis]\n"}, {"store": "memory"}),
         ({"compose.yaml": compose("redis:8")}, {"store": "memory"}),
@@ -69,13 +98,24 @@ def test_defaults_follow_what_the_folder_has(
     assert answers.items() >= wanted.items()
 
 
+@pytest.mark.parametrize("name", ["compose.yml", "docker-compose.yml"])
+def test_a_compose_file_of_another_name_is_not_put_in_the_shade(
+    template: Path, tmp_path: Path, name: str
+) -> None:
+    """Docker would read compose.yaml and not the other."""
+    shop = write(tmp_path / "shop", {name: compose("redis:8")})
+    project = render(template, shop, {"level": "production"})
+    assert not (project / "compose.yaml").exists()
+    assert (project / "Dockerfile").exists()
+
+
 def test_the_question_says_what_was_seen_and_every_file_is_asked_about(
     template: Path, tmp_path: Path
 ) -> None:
     here = BETTER_AUTH | {"compose.yaml": compose("postgres:17"), "README.md": "Ours.\n"}
     shop = write(tmp_path / "shop", here)
     terminal = spawn(shop, str(COPIER), "copy", str(template), ".")
-    terminal.expect("the template has files of these names: README.md")
+    terminal.expect("the template has files of these names: compose.yaml, README.md")
     for asked, keys in (
         ("What is the project called?", "\r"),
         ("How much should the backend do?", "\r"),

@@ -389,8 +389,16 @@ def test_a_project_without_an_app_fails_with_a_sentence(served: Project) -> None
     assert "app/main.py is missing" in served.failure()
 
 
+def test_an_application_of_the_owners_is_not_asked(served: Project) -> None:
+    """They copied into a folder that had one, and kept it: nobody knows where it answers."""
+    (served.root / "app" / "main.py").write_text("raise SystemExit('ours')\n")
+    told = served.report()["request"]
+    assert told.startswith("skipped: app/main.py is not the template's: copy the project into")
+
+
 def test_a_server_that_dies_at_its_start_is_quoted(served: Project) -> None:
-    (served.root / "app" / "main.py").write_text('raise SystemExit("JWT_ISSUER is missing.")\n')
+    ending = "# The template's file\nraise SystemExit('JWT_ISSUER is missing.')\n"
+    (served.root / "app" / "main.py").write_text(ending)
     sentence = served.failure()
     assert "it ended at its start (its last words: JWT_ISSUER is missing)" in sentence
 

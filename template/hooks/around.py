@@ -14,6 +14,9 @@ from pathlib import Path
 from steps import ROOT, run
 
 NOTE = "The template's file"
+ELSEWHERE = (
+    "copy the project into a folder below, as in backend/chat, or run it beside as a service."
+)
 MOST_FILES, LONGEST = 3000, 1_000_000  # bytes
 PRUNED = {"node_modules", "site-packages", "venv", "build", "dist", "__pycache__", "tests"}
 MADE_OF = ("pyproject.toml", "requirements.txt", "setup.py", "main.py")
@@ -69,11 +72,15 @@ def look_around(folder: Path) -> Found:
     for path in python_files(folder):
         try:
             text = path.read_text(encoding="utf-8") if path.stat().st_size < LONGEST else ""
-            if NOTE not in text[:400]:
+            if not is_the_templates(text):
                 look_at(ast.parse(text), path, path.relative_to(folder).as_posix(), found)
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue  # what nobody can read is no application
     return found
+
+
+def is_the_templates(text: str) -> bool:
+    return NOTE in text[:400]
 
 
 def look_at(tree: ast.Module, path: Path, name: str, found: Found) -> None:
@@ -155,7 +162,7 @@ def mounting(found: Found, folder: Path) -> Iterable[str]:
         place = f"{path.relative_to(folder).as_posix()}, line {line}"
         if module is None:
             yield f"`{variable}` in {place} cannot import this project from where it lies:"
-            yield "copy it into a folder below, as in backend/chat, or run it beside as a service."
+            yield ELSEWHERE
             continue
         yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
         yield f"    from {module}.mount import mount_on"

@@ -106,8 +106,11 @@ def first_commit(git: str) -> str:
 
 
 def ask_server() -> str:
-    if not (ROOT / "app" / "main.py").is_file():
+    main = ROOT / "app" / "main.py"
+    if not main.is_file():
         raise StepFailed("app/main.py is missing, so there is no server to ask")
+    if not around.is_the_templates(main.read_text(encoding="utf-8", errors="replace")):
+        return f"skipped: app/main.py is not the template's: {around.ELSEWHERE}"
     known_by: dict[str, str] = {}
     if (ROOT / "app" / "auth" / "dev.py").is_file():
         helper = run(project_python(), "-m", "app.auth.dev", environ=OFFLINE)

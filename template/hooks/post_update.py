@@ -74,8 +74,12 @@ def name_settings() -> str:
     new = [found for found in settings_in(".env.example") if found[0] not in has]
     if not new:
         return "none is new"
-    told = f"{len(new)} in .env.example that .env lacks; copy what you need:"
-    return "\n".join([told, *(f"    {name}={value}  {says}".rstrip() for name, value, says in new)])
+    lines = [f"{len(new)} in .env.example that .env lacks; copy what you need:"]
+    told = ""
+    for name, value, says in new:  # several below one comment share its meaning
+        lines += [f"    # {says}"] * (says not in ("", told)) + [f"    {name}={value}"]
+        told = says
+    return "\n".join(lines)
 
 
 def settings_in(file: str) -> list[tuple[str, str, str]]:
