@@ -406,16 +406,16 @@ def test_a_token_that_held_vouches_for_no_other(server: RunningServer) -> None:
 def test_only_so_many_tokens_are_remembered_and_no_refused_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.auth.jwks.REMEMBERED", 3)
+    monkeypatch.setattr("app.auth.jwt.REMEMBERED", 3)
     with serve() as server:
-        seen = server.app.state.auth.seen
+        held = server.run(server.app.state.auth.find(None)).held
         ask(server, f"Bearer {token(sub='')}")
         ask(server, f"Bearer {token(OTHER)}")
-        assert seen == {}
+        assert held == {}
         for number in range(10):
             assert ask(server, f"Bearer {token(sub=str(number))}").status_code == 200
-            assert 1 <= len(seen) <= 3
-        assert not [each for each in seen if len(each) != 32]
+            assert 1 <= len(held) <= 3
+        assert {len(each) for each in held} == {32}
 
 
 @pytest.mark.parametrize("setting", [ISSUER, f"{ISSUER}/"])

@@ -20,7 +20,6 @@ from ..errors import ApiError, logger
 COOL_DOWN = 10.0  # seconds after a fetch, good or bad, in which there is no other
 REFRESH = 300.0  # seconds between fetches: a withdrawn key counts hardly longer
 TIME_LIMIT, SIZE_LIMIT = 5.0, 200_000  # seconds and bytes of one fetch
-REMEMBERED = 1000  # tokens
 
 EDDSA = ("EdDSA", "Ed25519")  # names of one algorithm: RFC 8037 and RFC 9864
 PUBLIC = (*EDDSA, "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
@@ -35,10 +34,14 @@ class UnknownKeyError(InvalidTokenError):
 
 
 class Key(NamedTuple):
-    """A key and the algorithms for which it counts, whatever a token asks for (RFC 8725, 3.1)."""
+    """A key and the algorithms for which it counts, whatever a token asks for (RFC 8725, 3.1).
+
+    A token that held is known as long as the key is: a fetch makes every key anew.
+    """
 
     value: Any
     algorithms: list[str]
+    held: dict[bytes, tuple[RequestContext, int]]  # by its hash: whose it is, when it expires
 
 
 def key_for(value: Any, allowed: Iterable[str]) -> Key:
@@ -53,7 +56,7 @@ def key_for(value: Any, allowed: Iterable[str]) -> Key:
                 fit.append(name)
     if not fit:
         raise ValueError("no algorithm fits this key")
-    return Key(value, fit)
+    return Key(value, fit, {})
 
 
 def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
@@ -63,11 +66,10 @@ def read_keys(body: bytes, allowed: Iterable[str]) -> list[tuple[Any, Key]]:
     """
     keys = []
     for data in json.loads(body)["keys"]:
-        algorithm = data.pop("alg", None)
-        named = EDDSA if algorithm in EDDSA else (algorithm,) if algorithm else allowed
+        alg = data.pop("alg", None)
+        fit = [a for a in allowed if not alg or a == alg or (a in EDDSA and alg in EDDSA)]
         if data.get("use", "sig") == "sig":
             with suppress(PyJWTError, ValueError):
-                fit = [name for name in allowed if name in named]
                 keys.append((data.get("kid"), key_for(PyJWK(data).key, fit)))
     if not keys:
         raise PyJWKSetError("no usable key")
@@ -81,8 +83,6 @@ class KeySet:
         self._own, self._keys = own, list[tuple[Any, Key]]()
         self._rested = 0.0  # when the cool-down is over, on the monotonic clock
         self._wanted, self._fetched = asyncio.Event(), asyncio.Event()
-        # By the hash of a token that held: whose it is and when it expires.
-        self.seen: dict[bytes, tuple[RequestContext, int]] = {}
 
     async def ready(self) -> str | None:
         """Why nobody can be known now: only that no key was ever loaded."""
@@ -109,12 +109,6 @@ class KeySet:
     def _named(self, kid: str | None) -> list[Key]:
         return [key for name, key in self._keys if kid in (None, name)]
 
-    def remember(self, token: bytes, context: RequestContext, expires: int) -> None:
-        """Until the next fetch, after which the token's key may be gone."""
-        if len(self.seen) >= REMEMBERED:
-            self.seen.clear()
-        self.seen[token] = context, expires
-
     async def keep_fresh(self, url: str, allowed: list[str], client: httpx.AsyncClient) -> None:
         """Fetch the keys, and again when they are old, or wanted by a token, or did not come.
 
@@ -127,7 +121,6 @@ class KeySet:
                 async with asyncio.timeout(TIME_LIMIT):
                     body = await fetch(client, url)
                 self._keys, pause = read_keys(body, allowed), REFRESH
-                self.seen.clear()
             except Exception as error:  # whatever it is, the keys that are known stay
                 told = error if isinstance(error, PyJWKSetError) else type(error).__name__
                 logger.warning("JWT_JWKS_URL gave no keys: %s", told)

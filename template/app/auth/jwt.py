@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import Field, SecretStr
 from starlette.requests import Request
 
-from ..config import URL, AppSettings, fitting
+from ..config import Address, AppSettings
 from ..context import RequestContext
 from ..errors import ApiError, logger
 from .jwks import PUBLIC, SHARED, Key, KeySet, key_for, open_keys
 from .jwt_key import DEV_KEY, dev_key
 
 USES_COOKIES = False  # a page has to hand the token over itself
-MAX_TOKEN = 16_384  # characters
+MAX_TOKEN, MAX_ID = 16_384, 255  # characters; of an id: OpenID Connect Core 1.0, section 2
+REMEMBERED = 1000  # tokens of one key
 COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # a signed token: RFC 7515, section 7.1
-MAX_ID = 255  # characters of an id: OpenID Connect Core 1.0, section 2
 
 # Where providers publish keys: the group is the issuer of their tokens, beside the audience.
 PROVIDERS = {
@@ -35,11 +35,10 @@ PROVIDERS = {
 }
 
 Claims = dict[str, Any]
-KeyUrl = Annotated[str, fitting(URL, "write it whole, as in https://id.example.com/jwks")]
 
 
 class JwtSettings(AppSettings):
-    jwt_jwks_url: KeyUrl | None = None
+    jwt_jwks_url: Address | None = None  # https://www.example.com/api/auth/jwks
     jwt_public_key: str = ""  # PEM; \n may stand for a line's end
     jwt_secret: SecretStr = SecretStr("")
     jwt_algorithms: str = ""  # names that commas separate; else every one that fits the key
@@ -64,11 +63,11 @@ class JwtSettings(AppSettings):
 
     @property
     def issuer(self) -> list[str] | None:
-        return either(self.jwt_issuer or derived(self.jwt_jwks_url)[0])
+        return either(self.jwt_issuer or derived(self.jwt_jwks_url or "")[0])
 
     @property
     def audience(self) -> list[str] | None:
-        return either(self.jwt_audience or derived(self.jwt_jwks_url)[1])
+        return either(self.jwt_audience or derived(self.jwt_jwks_url or "")[1])
 
     def own_key(self) -> Key:
         """The key that needs no fetching. Raises ValueError for one that cannot be used."""
@@ -102,8 +101,7 @@ class JwtSettings(AppSettings):
         return super().problems() + [told] * bool(told)
 
     def notes(self) -> list[str]:
-        told = "No JWT_JWKS_URL, JWT_PUBLIC_KEY or JWT_SECRET is set: only tokens of "
-        told += f"`uv run python -m app.auth.dev` count, whose key is {DEV_KEY}."
+        told = f"No JWT_* key: only tokens of `uv run python -m app.auth.dev` count, by {DEV_KEY}."
         return super().notes() + [told] * (not self.key_settings)
 
 
@@ -143,18 +141,20 @@ async def owner_of(token: str, keys: KeySet, settings: JwtSettings) -> RequestCo
     """Whose token it is, if it holds. Raises PyJWTError of a kind that says why it does not.
 
     One that held does so until it expires or its key is gone, so it is not checked again: of 60
-    to 250 µs, by algorithm and length, 10 are left.
+    to 250 µs, by algorithm and length, 20 are left.
     """
     if len(token) > MAX_TOKEN or not COMPACT.fullmatch(token):
         raise jwt.DecodeError
-    digest = sha256(token.encode()).digest()
-    context, expires = keys.seen.get(digest, (None, 0))
+    # Of the header, the key's name is all that is used before the signature is checked.
+    header = jwt.get_unverified_header(token.partition(".")[0] + "..")
+    key, digest = await keys.find(header.get("kid")), sha256(token.encode()).digest()
+    context, expires = key.held.get(digest, (None, 0))
     if context is None or expires <= time.time() - settings.jwt_leeway:
-        # Of the header, the key's name is all that is used before the signature is checked.
-        header = jwt.get_unverified_header(token.partition(".")[0] + "..")
-        claims = verified(token, await keys.find(header.get("kid")), settings)
+        claims = verified(token, key, settings)
         context = person(claims, settings)
-        keys.remember(digest, context, int(claims["exp"]))
+        if len(key.held) >= REMEMBERED:
+            key.held.clear()
+        key.held[digest] = context, int(claims["exp"])
     return context
 
 
@@ -195,10 +195,10 @@ def claim(claims: Claims, name: str) -> Any:
     return found
 
 
-def derived(url: str | None) -> tuple[str, str]:
+def derived(url: str) -> tuple[str, str]:
     """The issuer and the audience of tokens whose keys are at `url`, empty where unknown."""
     for pattern, audience in PROVIDERS.items():
-        if known := re.fullmatch(pattern, url or ""):
+        if known := re.fullmatch(pattern, url):
             return known[1], known.expand(audience)
     return "", ""
 
