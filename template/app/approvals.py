@@ -24,7 +24,12 @@ from .run import Context
 from .store.base import new_id
 from .widget import Widget
 
-OUTDATED = "This question is too old to be answered. Please ask again."
+
+class OutdatedError(CustomStreamError):
+    """A run that was saved by another version, or whose tool is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("This question is too old to be answered. Please ask again.")
 
 
 class ApprovalCard(Widget, file="approval.widget"):
@@ -57,9 +62,11 @@ class ApprovalServer(ActionServer):
         context = RunContextWrapper(about)
         try:
             state = await RunState.from_json(agent, saved, context_override=context)
-        except UserError as error:  # saved by another version, or the tool is gone
-            raise CustomStreamError(OUTDATED) from error
+        except UserError as error:
+            raise OutdatedError from error
         for call in state.get_interruptions():
+            if call.tool_name not in {tool.name for tool in call.agent.tools}:
+                raise OutdatedError
             state.approve(call) if approve else state.reject(call)
         return agent, state
 
@@ -91,8 +98,13 @@ async def answer(acting: Acting, given: Answer) -> Events:
     card = ApprovalCard(calls=content["calls"], pending=kept.id, answer=said)
     yield acting.replaced(card.build())
     _answered.set((content["state"], given.approve))
-    async for event in acting.server.respond(thread, None, context):
-        yield event
+    try:
+        async for event in acting.server.respond(thread, None, context):
+            yield event
+    except OutdatedError:
+        card.answer = "Too old."
+        yield acting.replaced(card.build())
+        raise
 
 
 def _in_words(call: ToolApprovalItem) -> str:

@@ -95,6 +95,10 @@ class BaseServer(ChatKitServer[RequestContext]):
             event = self.explain(error)
             raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
 
+    async def ready(self) -> str | None:
+        """Why nobody can be answered now, or None."""
+        return await self.store.ready()
+
     def explain(self, error: Exception) -> ck.ErrorEvent:
         """What the person reads when an answer fails; the log has the rest."""
         return error_event(error)

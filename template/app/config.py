@@ -42,7 +42,7 @@ separated by commas. A * would let every site in"""
 
 Origin = Annotated[str, fitting(ORIGIN, NO_ORIGIN)]
 # What goes to a service as it stands, and would fail only at the first message.
-Address = Annotated[str, fitting(URL, "write it whole, as in https://models.example.com/v1")]
+Address = Annotated[str, fitting(URL, "write it whole, as in https://www.example.com/path")]
 Key = Secret[Annotated[str, fitting("[!-~]+", "a key is one word of ASCII, without blanks in it")]]
 
 
@@ -66,7 +66,7 @@ class Section(BaseSettings):
         return []
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """Parts of a text that commas separate; what is a list already stays one."""
     parts = value.split(",") if isinstance(value, str) else []
     return [part.strip().lower() for part in parts if part.strip()] or value
@@ -77,7 +77,7 @@ class AppSettings(Section):
 
     log_level: Annotated[Level, BeforeValidator(str.upper)] = "INFO"
     # Origins of front ends that are not served from this server's own, separated by commas.
-    allowed_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_listed)] = ()
+    allowed_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(listed)] = ()
     max_body_bytes: Annotated[int, Field(gt=0)] = 1_000_000
     body_timeout: Annotated[float, Field(gt=0)] = 20.0  # seconds to send a request's body
     stream_heartbeat: Annotated[float, Field(gt=0)] = 15.0  # seconds of silence before a comment

@@ -11,8 +11,7 @@ from agents import Agent
 from chatkit import types as ck
 
 from .base import Events
-from .context import RequestContext
-from .run import AgentServer, Context
+from .run import AgentServer, Context, Message
 from .store.base import new_id
 
 Note = ck.AssistantMessageContentPartAnnotationAdded
@@ -36,20 +35,12 @@ async def ask(about: Context, *questions: ck.StructuredInput) -> str:
 
 
 class EndingServer(AgentServer):
-    async def run(
-        self,
-        agent: Agent[Context],
-        thread: ck.ThreadMetadata,
-        message: ck.UserMessageItem | None,
-        context: RequestContext,
-    ) -> Events:
+    async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         notes: list[Note] = []
         questions: list[ck.ThreadItemDoneEvent] = []
-        async for event in super().run(agent, thread, message, context):
+        async for event in super().answer(agent, message, about):
             match event:
-                case ck.ThreadItemUpdatedEvent(item_id=item_id, update=Note() as note) if (
-                    item_id == _NEXT
-                ):
+                case ck.ThreadItemUpdatedEvent(item_id=to, update=Note() as note) if to == _NEXT:
                     notes.append(note)
                 case ck.ThreadItemDoneEvent(item=ck.StructuredInputItem()):
                     questions.append(event)  # the model reads the answer after the tool's output

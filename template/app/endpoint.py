@@ -60,6 +60,6 @@ async def health() -> dict[str, str]:
 async def ready(request: Request) -> JSONResponse:
     """People can be known and the store used: what a load balancer asks before it sends any."""
     state = request.app.state
-    if reason := await state.auth.ready() or await state.server.store.ready():
+    if reason := await state.auth.ready() or await state.server.ready():
         return error_response(ApiError(503, "not_ready", reason))
     return JSONResponse({"status": "ready"})

@@ -11,8 +11,7 @@ from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from chatkit import types as ck
 
 from .base import Events
-from .context import RequestContext
-from .run import AgentServer, Context
+from .run import AgentServer, Context, Message
 
 STOPPED = "The assistant cannot help with this."
 
@@ -29,15 +28,9 @@ class GuardServer(AgentServer):
         config.output_guardrails = [*self.output_guardrails]
         return config
 
-    async def run(
-        self,
-        agent: Agent[Context],
-        thread: ck.ThreadMetadata,
-        message: ck.UserMessageItem | None,
-        context: RequestContext,
-    ) -> Events:
+    async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         try:
-            async for event in super().run(agent, thread, message, context):
+            async for event in super().answer(agent, message, about):
                 yield event
         except (InputTripwire, OutputTripwire) as stopped:
             told = stopped.guardrail_result.output.output_info

@@ -12,11 +12,16 @@ from .approvals import ApprovalServer
 from .endings import ASKED, EndingServer
 from .guards import GuardServer
 from .history import History, TagResolver
+from .ops.drain import DrainServer
+from .ops.turn_limits import LimitServer
+from .ops.usage import UsageServer
 from .run import Context, ToolContext
 from .titles import TitleServer
 
 
-class ProductionServer(GuardServer, TitleServer, EndingServer, ApprovalServer):
+class ProductionServer(
+    DrainServer, UsageServer, GuardServer, TitleServer, EndingServer, LimitServer, ApprovalServer
+):
     """What it can do is an attribute each, set in `app/server.py`; without it, that is off."""
 
     extra_tools: Sequence[Tool] = ()

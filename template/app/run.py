@@ -19,6 +19,7 @@ from agents import (
     RunState,
     StreamEvent,
 )
+from agents.items import ToolCallItem, ToolCallOutputItem
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, ResponseStreamConverter, stream_agent_response
@@ -41,6 +42,7 @@ from .store.base import BaseStore, new_id
 # What tools and instructions get: `.request_context` is the asker, `.thread` the conversation.
 Context = AgentContext[RequestContext]
 ToolContext = RunContextWrapper[Context]
+Message = ck.UserMessageItem | None
 
 OFFLINE_NOTICE = "This is the offline model. Set a model's credentials in .env for real answers."
 CLEANUP_LIMIT = 2.0  # seconds for the provider's connection to close after a Stop
@@ -88,7 +90,7 @@ class AgentServer(BaseServer):
         offline = settings.is_offline
         self.model = OfflineModel(settings.offline_delay) if offline else build_model(settings)
 
-    async def run(
+    def run(
         self,
         agent: Agent[Context],
         thread: ck.ThreadMetadata,
@@ -100,12 +102,15 @@ class AgentServer(BaseServer):
         Raises CustomStreamError for a model or tool that is not on the server's list.
         """
         about = Context(thread=thread, store=self.store, request_context=context)
+        return self.answer(agent, message, about)
+
+    async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         config = self.run_config(message.inference_options if message else ck.InferenceOptions())
-        config.group_id = thread.id
+        config.group_id = about.thread.id
         assert isinstance(config.model, Model)
         config.model = model = JoinedModel(config.model, self.settings.text_window)
-        if self.settings.is_offline and not thread.metadata.get("offline_notice"):
-            thread.metadata["offline_notice"] = True
+        if self.settings.is_offline and not about.thread.metadata.get("offline_notice"):
+            about.thread.metadata["offline_notice"] = True
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
         agent, given = await self.begin(agent, about)
         turns = self.settings.max_turns
@@ -210,16 +215,15 @@ class _WatchedRun:
     cancelled: the model would go on to its last token, unheard.
     """
 
-    def __init__(
-        self, result: RunResultStreaming, context: Context, patience: float, given: Any
-    ) -> None:
-        self._result, self._context, self._queue = result, context, _WatchedQueue()
+    def __init__(self, run: RunResultStreaming, about: Context, limit: float, given: Any) -> None:
+        self._result, self._context, self._queue = run, about, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
         waiting = given.get_interruptions() if isinstance(given, RunState) else []
         self._calls: dict[Any, Any] = {call.call_id: vars(call.raw_item) for call in waiting}
-        self._writes: list[asyncio.Future[None]] = []
-        self._patience = patience
-        context._events = self._queue
+        self._told = len(run.new_items)  # before: the run goes on after a person's answer
+        self._writes: dict[Any, asyncio.Future[None]] = {}
+        self._patience = limit
+        about._events = self._queue
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
         self._reader = asyncio.current_task()
@@ -237,23 +241,25 @@ class _WatchedRun:
                 return
             if event.type == "run_item_stream_event":
                 waiting = event.item.type == "tool_call_output_item"
-                await self._keep(event.item.to_input_item())
+                if write := self._keep(event.item.to_input_item()):
+                    await asyncio.shield(write)  # the tool has acted: a Stop comes too late
             elif event.type == "raw_response_event":
                 waiting = False
             yield event
             self._reader = asyncio.current_task()
 
-    async def _keep(self, item: Any) -> None:
-        about, call_id = self._context, item.get("call_id")
-        if item.get("type") == "function_call":
+    def _keep(self, item: Any) -> asyncio.Future[None] | None:
+        """Begin to store what a tool returned, once."""
+        about, kind, call_id = self._context, item.get("type"), item.get("call_id")
+        if kind == "function_call":
             self._calls[call_id] = item
-        elif item.get("type") == "function_call_output" and call_id in self._calls:
+        elif kind == "function_call_output" and call_id in self._calls.keys() - self._writes:
             if about.client_tool_call is not None and call_id == [*self._calls][-1]:
-                return  # the SDK makes the last call an item of its own, which waits for the client
+                return None  # the SDK makes the last call an item of its own, for the client
             record = tool_record(about.thread, self._calls[call_id], item)
             write = about.store.add_thread_item(about.thread.id, record, about.request_context)
-            self._writes.append(asyncio.ensure_future(write))
-            await asyncio.shield(self._writes[-1])  # the tool has acted: a Stop comes too late
+            self._writes[call_id] = asyncio.ensure_future(write)
+        return self._writes.get(call_id)
 
     async def close(self) -> None:
         """End the run and its readers; a run that is complete has nothing left to end."""
@@ -263,5 +269,13 @@ class _WatchedRun:
             task.cancel()
         if not self._result.is_complete:
             self._result.cancel()
-        if left := {*tasks, *self._writes}:
+        if left := {*tasks, *self._writes.values()}:
             await asyncio.wait(left, timeout=CLEANUP_LIMIT)
+        made = () if self._result.interruptions else self._result.new_items[self._told :]
+        for item in made:  # no event may have told of a tool's end
+            known = isinstance(item, ToolCallItem | ToolCallOutputItem)
+            if known and (write := self._keep(item.to_input_item())):
+                await asyncio.wait({write}, timeout=CLEANUP_LIMIT)  # one by one: in order
+        # What nobody has asked for would be logged by asyncio.
+        ends = [end for end in (*found, *self._writes.values()) if end and end.done()]
+        _ = [end.exception() for end in ends if not end.cancelled()]

@@ -37,14 +37,18 @@ class Turn:
         self._ready: list[bytes] = []
         self._waiting = 0
         self._answering = self._stop_asked = self._silent = False
+        self._told: Exception | None = None
         self.task = asyncio.create_task(self._run(events))
         self.task.add_done_callback(lambda _: self._wake.set())
 
-    def stop(self) -> None:
-        """End the turn, keeping what was said. Returns at once; `task` ends a little later."""
+    def stop(self, told: Exception | None = None) -> None:
+        """End the turn, keeping what was said, and tell a reader who stays.
+
+        Returns at once; `task` ends a little later.
+        """
         if self.task.done() or self._stop_asked:
             return
-        self._stop_asked = True
+        self._stop_asked, self._told = True, told
         self.first_sent.set()
         if self._answering:  # before that the person's own message is still being stored
             self.task.cancel()
@@ -87,8 +91,8 @@ class Turn:
                     self._taken.clear()
                     await self._rest(self._taken)
         except asyncio.CancelledError:
-            if not self._stop_asked:
-                self._fail(RuntimeError("cancelled by nobody"))
+            if not self._stop_asked or self._told:
+                self._fail(self._told or RuntimeError("cancelled by nobody"))
         except Exception as error:
             self._fail(error)
 

@@ -13,34 +13,30 @@ from chatkit import types as ck
 from .base import Events
 from .context import RequestContext
 from .errors import report
-from .run import AgentServer, Context, RunSettings
+from .ops.telemetry import TelemetryServer
+from .run import Context, Message, RunSettings
 from .store.base import BaseStore, begin_request, remember, remembered
 
 PATIENCE = 2.0  # seconds at the end of an answer; a later title is there at the next reload
 LONGEST = 80  # characters
 
 
-class TitleServer(AgentServer):
+class TitleServer(TelemetryServer):
     titles: Agent[Context] | None = None  # who thinks of them
 
     def __init__(self, store: BaseStore, settings: RunSettings) -> None:
         super().__init__(store, settings)
         self._naming: set[asyncio.Task[str]] = set()  # asyncio itself keeps no task alive
 
-    async def run(
-        self,
-        agent: Agent[Context],
-        thread: ck.ThreadMetadata,
-        message: ck.UserMessageItem | None,
-        context: RequestContext,
-    ) -> Events:
-        naming, answered = None, asyncio.Event()
+    async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
+        thread, naming, answered = about.thread, None, asyncio.Event()
         if self.titles and message and thread.title is None:
-            naming = asyncio.create_task(self._name(self.titles, message, context, answered))
+            title = self._name(self.titles, message, about.request_context, answered)
+            naming = asyncio.create_task(title)
             self._naming.add(naming)
             naming.add_done_callback(self._naming.discard)
         try:
-            async for event in super().run(agent, thread, message, context):
+            async for event in super().answer(agent, message, about):
                 yield event
         except (InputTripwire, OutputTripwire):
             if naming:  # what a guardrail stops is not to be read in the history either
@@ -67,7 +63,8 @@ class TitleServer(AgentServer):
         try:
             title = " ".join(text.split()[:6])
             if not self.settings.is_offline:
-                config = AgentServer.run_config(self, ck.InferenceOptions())
+                config = self.run_config(ck.InferenceOptions())
+                config.input_guardrails = config.output_guardrails = None  # these are the answer's
                 title = str((await Runner.run(titler, text, run_config=config)).final_output)
             await answered.wait()
             thread = await self.store.load_thread(message.thread_id, context=context)

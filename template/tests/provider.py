@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 
 What it does is what the last message asks for: "status 429", "status 500 once", "cut", "never",
-"endless", "refuse", "think", "roll dice"; anything else it repeats.
+"endless", "refuse", "think", "roll dice"; anything else it repeats. Each word is a token.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from agents import ModelSettings, ModelTracing
+from agents import ModelSettings, ModelTracing, Usage
 from agents.testing import ScriptedModel, assistant_message, function_call
 from fastapi import FastAPI, Request
 from openai.types.chat import ChatCompletionChunk
@@ -48,6 +48,12 @@ class Asked:
     def said(self) -> str:
         """The person's last message."""
         return next(text_of(m) for m in reversed(self.messages) if m.get("role") == "user")
+
+    @property
+    def limit(self) -> int:
+        """How many tokens the answer may have."""
+        names = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+        return next((self.body[name] for name in names if self.body.get(name)), 1_000_000)
 
     @property
     def output(self) -> str | None:
@@ -104,7 +110,7 @@ def words_of(asked: Asked) -> list[str]:
     if asked.said == "endless":
         return ["word "] * 10_000
     text = f"It rolled {asked.output}" if asked.output else f"You said {asked.said} again and again"
-    return re.findall(r"\S+\s*", text)
+    return re.findall(r"\S+\s*", text)[: asked.limit]
 
 
 async def responses(asked: Asked) -> AsyncIterator[str]:
@@ -121,13 +127,17 @@ async def responses(asked: Asked) -> AsyncIterator[str]:
     if asked.said == "think":
         summary = [Summary(type="summary_text", text=THOUGHT)]
         items.insert(0, ResponseReasoningItem(id=f"rs_{key}", type="reasoning", summary=summary))
-    script = ScriptedModel([items])
+    used = len(words_of(asked))
+    usage = Usage(requests=1, input_tokens=7, output_tokens=used, total_tokens=7 + used)
+    script = ScriptedModel([items], default_usage=usage)
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
     nothing: Any = (None, "", ModelSettings(), [], None, [], ModelTracing.DISABLED)
     async for event in script.stream_response(*nothing, **rest):
         parts = words_of(asked) if event.type == "response.output_text.delta" else [None]
         for word in parts:
             sent = event.model_copy(update={"delta": word}) if word else event
+            if event.type == "response.completed" and used == asked.limit:
+                sent = event.model_copy(update={"type": "response.incomplete"})
             yield f"event: {sent.type}\ndata: {checked(EVENT, sent.to_json(indent=None))}\n\n"
             await asyncio.sleep(0.005 if word else 0)
 
@@ -145,12 +155,18 @@ async def chat(asked: Asked) -> AsyncIterator[str]:
     if asked.said == "think":
         deltas.insert(0, {"reasoning_content": THOUGHT})
     reason = "tool_calls" if "tool_calls" in deltas[-1] else "stop"
+    used = len(words_of(asked))
+    reason = "length" if used == asked.limit else reason
     for delta in [{"role": "assistant", "content": ""}, *deltas, {}]:
         choice = {"index": 0, "delta": delta, "finish_reason": None if delta else reason}
         chunk = {"id": key, "object": "chat.completion.chunk", "created": 1, "model": "m"}
         text = json.dumps(chunk | {"choices": [choice]})
         yield f"data: {checked(TypeAdapter(ChatCompletionChunk), text)}\n\n"
         await asyncio.sleep(0.005)
+    if asked.body.get("stream_options", {}).get("include_usage"):
+        usage = {"prompt_tokens": 7, "completion_tokens": used, "total_tokens": 7 + used}
+        text = json.dumps(chunk | {"choices": [], "usage": usage})
+        yield f"data: {checked(TypeAdapter(ChatCompletionChunk), text)}\n\n"
     yield "data: [DONE]\n\n"
 
 

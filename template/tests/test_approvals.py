@@ -3,12 +3,14 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 from agents import Agent
 from agents.testing import ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
+from chatkit.agents import stream_agent_response
 
 from app.desk import orders, tools
 from app.run import Context
@@ -28,6 +30,8 @@ from .desk import (
     press,
     script,
 )
+
+TOO_OLD = "This question is too old to be answered. Please ask again."
 
 
 def status(server: RunningServer, person: Person) -> str:
@@ -128,8 +132,20 @@ def test_a_question_of_another_version_says_that_it_is_too_old(
     content["state"]["$schemaVersion"] = "99.0"
     server.run(server.store.save_item(thread_id, kept, context=server.context_of(person)))
     last = answer(person, thread_id, card, True)[-1]
-    assert last["message"] == "This question is too old to be answered. Please ask again."
+    assert last["message"] == TOO_OLD
     assert status(server, person) == "open"
+    assert "Approved." not in str(items(person, thread_id))
+    assert "Too old." in str(items(person, thread_id))
+
+
+def test_a_question_about_a_tool_that_is_gone_says_that_it_is_too_old(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id, card, _ = asked(server, person)
+    monkeypatch.setattr(server.app.state.server, "extra_tools", ())
+    last = answer(person, thread_id, card, True)[-1]
+    assert last["message"] == TOO_OLD
+    assert "Too old." in str(items(person, thread_id))
 
 
 @pytest.mark.parametrize("state", ["locked", "closed"])
@@ -168,6 +184,27 @@ def test_a_model_that_fails_after_a_yes_leaves_it_done_once(
     assert answer(person, thread_id, card, True)[-1]["message"].startswith("This button")
     assert text_of(person.say("And?", thread_id)) == "Here again."
     assert outputs(model) == ["Order 1001 is cancelled."]
+
+
+def test_a_model_that_fails_at_once_does_not_lose_what_its_tools_did(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(*about: Any, **rest: Any) -> Any:
+        await asyncio.sleep(0.2)  # a busy machine: the run has failed before anyone listens
+        async for event in stream_agent_response(*about, **rest):
+            yield event
+
+    calls = [
+        function_call("cancel_order", {"order": order}, call_id=str(order))
+        for order in (1001, 1002)
+    ]
+    model = script(server, calls, RuntimeError("broken"), [assistant_message("Here again.")])
+    events = person.say("Cancel both")
+    thread_id, [card] = thread_id_of(events), done(events, "widget")
+    monkeypatch.setattr("app.run.stream_agent_response", late)
+    assert answer(person, thread_id, card, True)[-1]["type"] == "error"
+    person.say("And?", thread_id)
+    assert outputs(model) == ["Order 1001 is cancelled.", "Order 1002 is shipped."]
 
 
 def test_one_card_asks_for_all_that_the_model_wants_at_once(

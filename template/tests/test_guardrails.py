@@ -77,7 +77,7 @@ def test_half_a_message_leaves_the_screen_too(
         return GuardrailFunctionOutput(None, tripwire_triggered=True)
 
     monkeypatch.setattr(server.app.state.server, "input_guardrails", [slow])
-    script(server, ModelStep.stream(Speaker("word " * 500, 0.01)))
+    script(server, ModelStep.stream(Speaker("word " * 150, 0.01)))
     events = person.say("Hello")
 
     assert any("text_delta" in json.dumps(event) for event in events)

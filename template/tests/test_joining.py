@@ -115,18 +115,20 @@ def test_the_first_word_does_not_wait_for_the_window() -> None:
 def test_a_stop_within_the_window_keeps_every_word_that_was_said() -> None:
     with serve(text_window=ALWAYS) as server:
         person = server.person()
-        speaker = Speaker("word " * 1000, 0.01)
+        speaker = Speaker("word " * 1000, waits=True)
         let_speak(server, speaker)
         body = request("threads.create", input=user_input())
         with person.http.stream("POST", "/chatkit", json=body) as response:
             events = events_of(response)
             thread_id = next(events)["thread"]["id"]
             next(event for event in events if pieces([event]))
-            wait_until(lambda: len(speaker.said) >= 20)
+            speaker.heard.release(19)
+            wait_until(lambda: len(speaker.said) == 20)
         wait_until(lambda: server.stored(person, thread_id)[-1].type == "sdk_hidden_context")
+        speaker.heard.release()  # the thread that waits for it
         [_, answer] = person.items(thread_id)
-    assert answer["content"][0]["text"] == "".join(speaker.said)
-    assert 20 <= len(speaker.said) < 500
+    assert answer["content"][0]["text"] == "word " * 20
+    assert len(speaker.said) == 20
 
 
 def test_what_was_said_before_a_model_broke_arrives_before_the_error() -> None:

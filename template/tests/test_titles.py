@@ -110,6 +110,14 @@ def test_offline_the_first_words_are_the_title(person: Person) -> None:
     assert told(events)[-1] == "one two three four five six"
 
 
+def test_what_guards_answers_does_not_guard_titles(
+    person: Person, titling: Callable[..., Titling], errors: Callable[[], list[str]]
+) -> None:
+    titling("What we promise here")
+    assert told(person.say("Hello")) == ["What we promise here"]
+    assert errors() == []
+
+
 def test_what_a_guardrail_stops_becomes_no_title(server: RunningServer, person: Person) -> None:
     events = person.say("My card is 4111 1111 1111 1111")
     assert [e["level"] for e in events if e["type"] == "notice"][-1] == "warning"

@@ -84,10 +84,8 @@ class Words:
         after = self._take(r"([^\s\"“',;.!?=:][^\"“,;.!?]*)", name, anywhere=False)
         if text := self._take(QUOTED, name) or after:
             return text.strip()
-        text, self.left = (
-            re.sub(rf"(?<![\w-])({FILLERS})(?![\w-])", " ", self.left, flags=FLAGS),
-            "",
-        )
+        rest, self.left = self.left, ""
+        text = re.sub(rf"(?<![\w-])({FILLERS})(?![\w-])", " ", rest, flags=FLAGS)
         return " ".join(text.split()).strip(" ,;.:!?")
 
     def _take(self, pattern: str, name: str, anywhere: bool = True) -> str | None:
