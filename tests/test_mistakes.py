@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import run_forked
-from .matrix import ROOT
-from .rendering import render
+from .matrix import ROOT, Answers, combinations, name_of
 from .updates import replace
 
 Mistake = Callable[[Path], object]
@@ -116,30 +115,49 @@ MISTAKES: dict[str, list[Mistake]] = {
 MOST = max(map(len, MISTAKES.values()))
 
 
+LEVELS: dict[str, Answers] = {answers["level"]: answers for answers in combinations()}
+
+
 @pytest.fixture(scope="module")
-def found(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the project's tests say when the first mistake of each kind is made, the second, …"""
-    folder = tmp_path_factory.mktemp("mistakes")
-    answers = {"level": "agent", "auth": "anonymous", "store": "memory", "model": "openai"}
-    original = render(template, folder / "original", answers)
-    made = [shutil.copytree(original, folder / str(at)) for at in range(MOST)]
-    for at, project in enumerate(made):
-        for mistakes in MISTAKES.values():
-            for mistake in mistakes[at : at + 1]:
-                mistake(project)
+def found(
+    projects: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, int], str]:
+    """What the tests of each level's project say when its owner makes the first mistake of each
+    kind, the second, …, and, at the end, none.
+    """
+    folder, made = tmp_path_factory.mktemp("mistakes"), list[Path]()
+    for level, answers in LEVELS.items():
+        for at in range(MOST + 1):
+            project = shutil.copytree(
+                projects[name_of(answers)],
+                folder / f"{level}-{at}",
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
+            made.append(project)
+            for mistakes in MISTAKES.values():
+                for mistake in mistakes[at : at + 1]:
+                    mistake(project)
     chosen = ("--with", "--noconftest tests/test_mistakes.py")  # the code is read, never run
-    reports = run_forked("postgresql://nowhere", *chosen, original, *made)
-    return {name: report["output"] for name, report in reports.items()}
+    reports = run_forked("postgresql://nowhere", *chosen, *made)
+    return {
+        (level, int(at)): report["output"]
+        for name, report in reports.items()
+        for level, at in [name.split("-")]
+    }
 
 
 @pytest.mark.parametrize("at", range(MOST))
-def test_a_mistake_is_found_by_its_test(found: dict[str, str], at: int) -> None:
-    failed = re.findall(r"^_+ (test_\w+) _+$", found[str(at)], re.MULTILINE)
-    assert failed == [name for name, made in MISTAKES.items() if made[at:]], found[str(at)]
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_mistake_is_found_by_its_test(
+    found: dict[tuple[str, int], str], level: str, at: int
+) -> None:
+    failed = re.findall(r"^_+ (test_\w+) _+$", found[level, at], re.MULTILINE)
+    assert failed == [name for name, made in MISTAKES.items() if made[at:]], found[level, at]
 
 
-def test_a_project_without_mistakes_passes(found: dict[str, str]) -> None:
-    assert f"{len(MISTAKES)} passed" in found["original"]
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_project_without_mistakes_passes(found: dict[tuple[str, int], str], level: str) -> None:
+    assert f"{len(MISTAKES)} passed" in found[level, MOST]
 
 
 def test_each_test_of_mistakes_has_its_row_and_its_mistake() -> None:
