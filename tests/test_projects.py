@@ -85,15 +85,6 @@ def test_it_passes_mypy_strict(project: Path, tmp_path_factory: pytest.TempPathF
     run(sys.executable, "-m", "mypy", "--cache-dir", cache, "app", "tests", "hooks", cwd=project)
 
 
-@EVERY
-def test_it_boots_answers_and_passes_its_own_tests(
-    own_tests: dict[str, Any], answers: Answers
-) -> None:
-    report = own_tests[name_of(answers)]
-    assert report["code"] == 0, report["output"]
-    assert report["skipped"] == 0, report["output"]
-
-
 @pytest.mark.parametrize(
     ("question", "choice"),
     [(name, choice) for name, question in questions().items() for choice in choices(question)],

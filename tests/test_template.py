@@ -145,7 +145,7 @@ LATER = {
     "auth/anonymous_dev.py": 5,
     "auth/curl.py": 15,
     "auth/dev.py": 3,
-    "base.py": 44,
+    "base.py": 46,
     "checks.py": 8,
     "config.py": 31,
     "edge.py": 53,
@@ -162,11 +162,11 @@ LATER = {
     "model/offline.py": 7,
     "model/openai.py": 3,
     "mount.py": 13,
-    "run.py": 76,
+    "run.py": 77,
     "settings.py": 4,
     "store/base.py": 47,
     "store/memory.py": 62,
-    "stream.py": 6,
+    "stream.py": 7,
 }
 
 
@@ -182,22 +182,24 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
 
 
 EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
-FOUNDATION = 39  # of edge.py, counted in `git show ebf910c:template/app/edge.py`
-# Wanted were 450 for all: what a token of any provider takes, with what it is refused for, is more.
+# Of edge.py, and of logs.py from its errors.py: `git show ebf910c:template/app/edge.py`.
+FOUNDATION = 39 + 7
 STYLES = {
-    "anonymous": (["anonymous.py"], 450),
-    "header": (["header.py"], 450),
-    "session": (["session.py", "sessions.py"], 450),
-    "jwt": (["jwt.py", "jwks.py", "jwt_key.py"], 480),
+    "anonymous": ["anonymous.py"],
+    "header": ["header.py"],
+    "session": ["session.py", "sessions.py"],
+    "jwt": ["jwt.py", "jwks.py"],
 }
 
 
 @pytest.mark.parametrize("style", choices(questions()["auth"]))
 def test_the_edge_and_one_style_stay_small(style: str) -> None:
-    """In lines that carry code and that the foundation had not; development's helper aside."""
-    names, limit = STYLES[style]
-    files = [*EDGE, *(f"auth/{name}" for name in names)]
-    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) - FOUNDATION < limit
+    """In lines that carry code and that the foundation had not.
+
+    Development's helpers are not counted: `*_dev.py`, and for jwt the throw-away key they share.
+    """
+    files = [*EDGE, *(f"auth/{name}" for name in STYLES[style])]
+    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) - FOUNDATION < 450
 
 
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:
