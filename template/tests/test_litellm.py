@@ -3,13 +3,18 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import contextvars
+import gc
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 
 from app.model import has_credentials
+from app.model.litellm import LitellmSettings, build_model
 
 from .conftest import RunningServer, serve, settings
 
@@ -80,3 +85,27 @@ def test_a_providers_own_variable_counts_as_credentials(
     monkeypatch.setenv(variable, "a-key")
     assert has_credentials(settings(model=model))
     assert not has_credentials(settings(model="elsewhere/a"))
+
+
+def test_no_context_variable_is_set_while_garbage_is_collected() -> None:
+    """An answer that nobody read to its end lies in a cycle: see `app/model/litellm.py`."""
+    build_model(LitellmSettings())
+    from litellm.litellm_core_utils.litellm_logging import Logging
+    from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
+
+    logged = Logging("a", [], True, "acompletion", None, "1", "1", kwargs={})
+    left: Any = CustomStreamWrapper(iter(()), "a", logged, "openai")
+    left.itself = left
+    del left
+    found: list[str] = []
+
+    def watch(frame: object, event: str, called: Any) -> None:
+        if event == "c_call" and isinstance(
+            getattr(called, "__self__", None), contextvars.ContextVar
+        ):
+            found.append(called.__name__)
+
+    sys.setprofile(watch)
+    gc.collect()
+    sys.setprofile(None)
+    assert "set" not in found

@@ -49,7 +49,11 @@ def _model_class() -> "type[LitellmModel]":
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
     from agents.extensions.models.litellm_model import LitellmModel
+    from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 
+    # It sets context variables, which crashes CPython before 3.12 when garbage is collected within
+    # another one's `set` (python/cpython#148891). They are for logs of its own, which are off.
+    CustomStreamWrapper.__del__ = lambda self: None  # type: ignore[method-assign]
     litellm.telemetry, litellm.suppress_debug_info = False, True
     litellm.disable_aiohttp_transport = True  # it takes a cut connection for the end of an answer
     return LitellmModel
