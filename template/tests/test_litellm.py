@@ -7,6 +7,7 @@ import contextvars
 import gc
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_no_context_variable_is_set_while_garbage_is_collected() -> None:
     from litellm.litellm_core_utils.litellm_logging import Logging
     from litellm.litellm_core_utils.streaming_handler import CustomStreamWrapper
 
-    logged = Logging("a", [], True, "acompletion", None, "1", "1", kwargs={})
+    logged = Logging("a", [], True, "acompletion", datetime.now(UTC), "1", "1", kwargs={})
     left: Any = CustomStreamWrapper(iter(()), "a", logged, "openai")
     left.itself = left
     del left
