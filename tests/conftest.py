@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,17 @@ LONGEST = ["own_tests", "update", "projects", "process", "store_mutations", "sto
 LONGEST += ["guides", "template"]
 
 make_copier_quick()
+
+
+def keep_files_in_memory() -> None:
+    """Most files here live for seconds, and a disk takes as long for each as the test does."""
+    memory = Path("/dev/shm")
+    if "TMPDIR" in os.environ or not memory.is_dir() or shutil.disk_usage(memory).free < 8 << 30:
+        return
+    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+
+
+keep_files_in_memory()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -129,7 +141,9 @@ def own_tests(
 def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:
     """What the tests of projects said, by the name of each one's folder: see tests/forked.py."""
     command = [sys.executable, "-m", "tests.forked", *map(str, arguments)]
-    clean = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    # A project's modules are compiled once, also where the environment says not to keep that.
+    foreign = re.compile("PYTEST|PYTHONDONTWRITEBYTECODE")
+    clean = {name: value for name, value in os.environ.items() if not foreign.search(name)}
     clean["TEST_DATABASE_URL"] = postgres
     result = subprocess.run(
         command, cwd=ROOT, env=clean, stdout=subprocess.PIPE, text=True, check=True
