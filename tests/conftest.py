@@ -1,5 +1,6 @@
 """The working tree as a release, every project rendered from it, and their own tests' results."""
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -35,11 +36,17 @@ make_copier_quick()
 
 
 def keep_files_in_memory() -> None:
-    """Most files here live for seconds, and a disk takes as long for each as the test does."""
+    """Most files here live for seconds, and a disk takes as long for each as the test does.
+
+    TMPDIR keeps them elsewhere, and for longer than the tests.
+    """
     memory = Path("/dev/shm")
     if "TMPDIR" in os.environ or not memory.is_dir() or shutil.disk_usage(memory).free < 8 << 30:
         return
-    os.environ["TMPDIR"] = tempfile.tempdir = str(memory)
+    folder = tempfile.mkdtemp(prefix="tests-", dir=memory)
+    Path(folder).chmod(0o1777)  # as /tmp is: an embedded PostgreSQL runs as a user of its own
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 keep_files_in_memory()

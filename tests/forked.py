@@ -20,7 +20,6 @@ from pathlib import Path
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
 # What every project imports, or many.
 SHARED = [
-    "agents.extensions.models.litellm_model",
     "agents.testing",
     "chatkit.agents",
     "chatkit.server",
@@ -49,6 +48,7 @@ SHARED = [
     "pytest",
     "hypothesis",
 ]
+LITELLM = "agents.extensions.models.litellm_model"  # takes as long as all others together
 SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
 AT_ONCE = 2
 
@@ -73,11 +73,6 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
-    for name in SHARED:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # a collection in a child, and pytest makes ten, leaves these objects alone
     waiting, chosen = list[tuple[Path, list[str]]](), list[str]()
     given = iter(arguments)
     for argument in given:
@@ -85,6 +80,12 @@ def main(arguments: list[str]) -> None:
             chosen = shlex.split(SMOKE if argument == "--smoke" else next(given))
         else:
             waiting.append((Path(argument), chosen))
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
+    some = any((project / "app" / "model" / "litellm.py").exists() for project, _ in waiting)
+    for name in [*SHARED, *[LITELLM] * some]:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a child, and pytest makes ten, leaves these objects alone
     logs = Path(tempfile.mkdtemp())
     running: dict[int, tuple[Path, Path, float]] = {}
     while waiting or running:

@@ -26,7 +26,8 @@ def without_one_predicate(project: Path, folder: Path, files: str) -> Iterator[P
         for number, found in enumerate(OWNER.finditer(text)):
             line = text.count("\n", 0, found.start()) + 1
             copy = folder / f"{module.name}:{line}:{number}"
-            shutil.copytree(project, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            # With what is compiled, but for what another process is about to write.
+            shutil.copytree(project, copy, ignore=shutil.ignore_patterns("*.pyc.*"))
             changed = text[: found.start()] + "true" + text[found.end() :]
             (copy / module.relative_to(project)).write_text(changed)
             yield copy

@@ -24,16 +24,30 @@ OWN = {"threads.create", "threads.list", "attachments.create", "input.transcribe
 APART = ["a stranger", "the same user in another organisation", "a colleague"]
 
 
-@pytest.fixture(params=APART)
-def two(server: RunningServer, request: pytest.FixtureRequest) -> tuple[Person, Person]:
+def two_people(server: RunningServer, apart: str) -> tuple[Person, Person]:
     """Two callers who have nothing in common that the server may go by.
 
     Where people have no organisations, all of them are strangers.
     """
     user, org = uuid4().hex, uuid4().hex
     others = {APART[1]: newcomer(user, "another"), APART[2]: newcomer("another", org)}
-    other = others.get(request.param) or newcomer()
+    other = others.get(apart) or newcomer()
     return Person(server.url, **newcomer(user, org)), Person(server.url, **other)
+
+
+@pytest.fixture(params=APART)
+def two(server: RunningServer, request: pytest.FixtureRequest) -> tuple[Person, Person]:
+    return two_people(server, request.param)
+
+
+@pytest.fixture(scope="module", params=APART)
+def two_with_threads(
+    server: RunningServer, request: pytest.FixtureRequest
+) -> tuple[Person, tuple[str, str], Person]:
+    """Such two who have a thread each; of the first one's, its id and that of a message."""
+    person, stranger = two_people(server, request.param)
+    stranger.new_thread()
+    return person, a_thread_of(person), stranger
 
 
 @pytest.fixture
@@ -93,16 +107,14 @@ def everything_of(person: Person) -> list[Json]:
 
 @pytest.mark.parametrize("kind", sorted(request_types() - OWN))
 def test_what_is_foreign_is_answered_byte_for_byte_like_what_is_missing_and_is_not_changed(
-    person: Person, stranger: Person, attachments: Attachments, kind: str
+    two_with_threads: tuple[Person, tuple[str, str], Person], attachments: Attachments, kind: str
 ) -> None:
-    thread_id, item_id = a_thread_of(person)
+    person, ids, stranger = two_with_threads
     about = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
     attachment = person.ask("attachments.create", **about)["id"]
-    before = everything_of(person)
-    stranger.new_thread()
-    own = everything_of(stranger)
+    before, own = everything_of(person), everything_of(stranger)
 
-    foreign = ask(stranger, cases(thread_id, item_id, attachment)[kind])
+    foreign = ask(stranger, cases(*ids, attachment)[kind])
     nothing = ("thr_" + "0" * 32, "msg_" + "0" * 32, "atc_" + "0" * 32)
     missing = ask(stranger, cases(*nothing)[kind])
     assert foreign == missing
@@ -110,7 +122,8 @@ def test_what_is_foreign_is_answered_byte_for_byte_like_what_is_missing_and_is_n
     assert everything_of(person) == before
     assert everything_of(stranger) == own
     assert attachments.deleted == []
-    person.say("It is still there", attachments=[attachment])
+    person.ask("attachments.delete", attachment_id=attachment)
+    assert attachments.deleted == [attachment]  # it was still there
 
 
 @pytest.mark.parametrize("kind", ["threads.create", "threads.add_user_message"])
