@@ -4,7 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agents import Model
 
@@ -53,7 +53,8 @@ def _model_class() -> "type[LitellmModel]":
 
     # It sets context variables, which crashes CPython before 3.12 when garbage is collected within
     # another one's `set` (python/cpython#148891). They are for logs of its own, which are off.
-    CustomStreamWrapper.__del__ = lambda self: None  # type: ignore[method-assign]
+    answer: Any = CustomStreamWrapper
+    answer.__del__ = lambda self: None
     litellm.telemetry, litellm.suppress_debug_info = False, True
     litellm.disable_aiohttp_transport = True  # it takes a cut connection for the end of an answer
     return LitellmModel
