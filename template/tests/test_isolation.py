@@ -16,21 +16,24 @@ from app.store.base import BaseStore
 from .cases import a_thread_of, cases, request_types
 from .chat import Json, Person, request, user_input
 from .conftest import RunningServer
-from .people import newcomer
+from .people import newcomer, nobody
 
 # What makes or lists one's own things has no id of another's to try.
 OWN = {"threads.create", "threads.list", "attachments.create", "input.transcribe"}
 
-APART = ["a stranger", "the same user in another organisation", "a colleague"]
+STRANGER, SAME_USER, COLLEAGUE = (
+    "a stranger",
+    "the same user in another organisation",
+    "a colleague",
+)
+# Visitors have neither names nor organisations: all of them are strangers.
+APART = [STRANGER, SAME_USER, COLLEAGUE] if nobody else [STRANGER]
 
 
 def two_people(server: RunningServer, apart: str) -> tuple[Person, Person]:
-    """Two callers who have nothing in common that the server may go by.
-
-    Where people have no organisations, all of them are strangers.
-    """
+    """Two callers who have nothing in common that the server may go by."""
     user, org = uuid4().hex, uuid4().hex
-    others = {APART[1]: newcomer(user, "another"), APART[2]: newcomer("another", org)}
+    others = {SAME_USER: newcomer(user, "another"), COLLEAGUE: newcomer("another", org)}
     other = others.get(apart) or newcomer()
     return Person(server.url, **newcomer(user, org)), Person(server.url, **other)
 
