@@ -41,8 +41,9 @@ def make_copier_quick() -> None:
     code: dict[Any, Any] = {}
 
     def compile_once(self: Any, source: str, name: Any = None, filename: Any = None) -> Any:
-        kind = type(self), self.trim_blocks, self.keep_trailing_newline, *sorted(self.extensions)
-        if (key := (kind, source, name)) not in code:
+        # One lexer serves all environments whose settings are the same.
+        key = type(self), self.lexer, *sorted(self.extensions), source, name
+        if key not in code:
             code[key] = compile_template(self, source, name, filename)
         return code[key]
 

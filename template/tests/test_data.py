@@ -363,12 +363,18 @@ def environment(values: Json) -> dict[str, str]:
     return {"APP_ENV": "production", "TERM": "xterm"} | named
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Json:
-    """The settings of a store of mine and others, which commands in this process find too."""
+def empty(monkeypatch: pytest.MonkeyPatch) -> Json:
+    """The settings of an empty store, which commands in this process find too."""
     values = fresh()
     for name, value in environment(values).items():
         monkeypatch.setenv(name, value)
+    return values
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Json:
+    """Such settings, of a store of mine and others."""
+    values = empty(monkeypatch)
 
     async def check(store: DataStore) -> None:
         for owner in (ME, THEIRS[0]):

@@ -15,8 +15,8 @@ from app import data
 from app.context import RequestContext
 from app.ops.usage_store import COUNTED, UsageStore
 
-from .stores import counted, fresh
-from .test_data import ME, MINE, THEIRS, DataStore, environment, with_store
+from .stores import counted
+from .test_data import ME, MINE, THEIRS, DataStore, empty, with_store
 
 Json = dict[str, Any]
 ONE = Counter(dict(zip(COUNTED, (1, 2, 1000, 400, 100, 50), strict=True)))
@@ -35,9 +35,7 @@ async def use(store: Any, owner: RequestContext, ago: int, times: int = 1) -> No
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Json:
     """The settings of a store in which I used something on three days, others today."""
-    values = fresh()
-    for name, value in environment(values).items():
-        monkeypatch.setenv(name, value)
+    values = empty(monkeypatch)
 
     async def fill(store: DataStore) -> None:
         for ago in (0, 1, 40):
