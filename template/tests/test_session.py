@@ -525,6 +525,7 @@ def test_the_development_helper_prints_a_request_that_works(
             said = subprocess.run(words, capture_output=True, text=True, timeout=30).stdout
             assert "thread.created" in said
         assert user_of(server, sent["cookie"])[1] == "grace"
+        server.stop()  # with its PostgreSQL, before another begins in this process
 
 
 @pytest.mark.parametrize(

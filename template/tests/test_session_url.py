@@ -51,7 +51,7 @@ class NextDoor:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}{PATH}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def give(self, handler: BaseHTTPRequestHandler) -> None:
         body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
