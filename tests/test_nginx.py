@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from .matrix import name_of
 from .rendering import run
 from .test_process import CREATE, free_port, serving, wait_until
+from .warm import stand_in
 
 NGINX = os.environ.get("NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bin")
 # A model that says one word of each answer, and no more before GET /go.
@@ -95,7 +95,7 @@ def nginx(project: Path, folder: Path, certificate: Path, port: str, silence: st
 @pytest.fixture(scope="module")
 def port(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("server") / "log"
-    command = (sys.executable, "-m", "uvicorn", "holding:app")
+    command = (stand_in(), "-m", "uvicorn", "holding:app")
     environment = {"STREAM_HEARTBEAT": "0.4", "TRUSTED_PROXIES": "127.0.0.1"}
     with serving(project, log, *command, **environment) as (url, _):
         yield url.rpartition(":")[2]
@@ -117,7 +117,8 @@ def person(
 def test_a_stream_comes_as_it_is_said_and_a_stop_goes_back(person: httpx.Client) -> None:
     person.get("/hold")
     with person.stream("POST", "/chatkit", json=CREATE) as answer:
-        assert any("text_delta" in line for line in answer.iter_lines())  # the rest is held
+        lines = answer.iter_lines()  # whose end would close the answer
+        assert any("text_delta" in line for line in lines)  # the rest is held
         assert person.get("/running").json() == 1
     wait_until(lambda: person.get("/running").json() == 0)
     assert "__Host-visitor" in person.cookies  # it is https, as nginx says
