@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,30 @@ def keep_files_in_memory() -> None:
 
 
 keep_files_in_memory()
+
+# Each HTTP client would load all certificates, in 20 ms, and most here speak to this machine.
+ssl.create_default_context = cache(ssl.create_default_context)  # type: ignore[assignment]
+
+
+def pytest_configure() -> None:
+    """Start the Python that forks, once for all workers: see tests/warm.py."""
+    if "WARM_PYTHON" in os.environ:
+        return
+    folder = tempfile.mkdtemp()
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.warm", folder],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+    )
+    os.environ["WARM_PYTHON"] = f"{folder}/python"
+
+    def end() -> None:
+        server.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -147,7 +173,7 @@ def own_tests(
 
 def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:
     """What the tests of projects said, by the name of each one's folder: see tests/forked.py."""
-    command = [sys.executable, "-m", "tests.forked", *map(str, arguments)]
+    command = [os.environ["WARM_PYTHON"], "-m", "tests.forked", *map(str, arguments)]
     # A project's modules are compiled once, also where the environment says not to keep that.
     foreign = re.compile("PYTEST|PYTHONDONTWRITEBYTECODE")
     clean = {name: value for name, value in os.environ.items() if not foreign.search(name)}

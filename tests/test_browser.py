@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import shutil
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from .rendering import render
 from .test_process import CREATE, serving
+from .warm import stand_in
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), "")
 FLAGS = [
@@ -33,7 +33,7 @@ FLAGS = [
 ]
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium here: .ci/run installs it")
 
-UVICORN = (sys.executable, "-m", "uvicorn", "app.main:app")
+UVICORN = (stand_in(), "-m", "uvicorn", "app.main:app")
 SECRET = "the-secret-of-the-application-next-door"
 HTML = """<!doctype html><title>A page</title><script>
 async function ask(url, body, options = {}) {

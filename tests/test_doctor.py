@@ -2,18 +2,18 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from .matrix import name_of
 from .test_process import serving
 from .test_redis import UVICORN
+from .warm import stand_in
 
 ANSWERS = {"level": "production", "auth": "header", "store": "memory", "model": "openai"}
 
 
 def doctor(project: Path, *options: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "app.doctor", *options]
+    command = [stand_in(), "-m", "app.doctor", *options]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     return ended.returncode, ended.stdout

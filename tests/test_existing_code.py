@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from .rendering import COPIER, commit, render, run, tree
 from .test_command_line import answer, spawn
 from .test_process import CREATE, events_of, serving
+from .warm import stand_in
 
 Files = dict[str, str]
 
@@ -259,7 +259,7 @@ async def me(request: Request, response: Response):
 def told(project: Path) -> str:
     """What hooks/post_gen.py says of the code around."""
     code = "import sys; sys.path.insert(0, 'hooks'); import around; print(around.describe())"
-    return run(sys.executable, "-c", code, cwd=project)
+    return run(stand_in(), "-c", code, cwd=project)
 
 
 def join(folder: Path, said: str) -> None:
@@ -299,7 +299,7 @@ def test_an_existing_application_mounts_it_by_the_lines_that_are_told(
     join(host, said)
 
     log = tmp_path / "log"
-    with serving(host, log, sys.executable, "-m", "uvicorn", target) as (url, process):
+    with serving(host, log, stand_in(), "-m", "uvicorn", target) as (url, process):
         assert httpx.get(f"{url}/health").json() == health
         assert httpx.get(f"{url}/chat/ready").json() == {"status": "ready"}
         assert "assistant_message" in json.dumps(chat_with(url))
@@ -319,7 +319,7 @@ def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_pat
     assert "a session cookie (SessionMiddleware), in shop/main.py, line 4." in said
     join(host, said)
 
-    log, command = tmp_path / "log", (sys.executable, "-m", "uvicorn", "shop.main:app")
+    log, command = tmp_path / "log", (stand_in(), "-m", "uvicorn", "shop.main:app")
     settings = {"SESSION_URL": "http://127.0.0.1:{port}/me", "SESSION_COOKIE": "session"}
     with serving(host, log, *command, **settings, SESSION_CACHE_SECONDS="0") as (url, _):
         cookie = httpx.post(f"{url}/sign-in/ada").headers["set-cookie"].partition(";")[0]

@@ -1,14 +1,14 @@
 """10,000 requests at random against one project; each project sends itself some hundred."""
 
-import sys
 from pathlib import Path
 
 from .rendering import run
 from .test_process import agent
+from .warm import stand_in
 
 __all__ = ["agent"]
 
 
 def test_ten_thousand_requests_break_nothing(agent: Path) -> None:
-    command = (sys.executable, "-m", "pytest", "-q", "tests/test_fuzz.py")
+    command = (stand_in(), "-m", "pytest", "-q", "tests/test_fuzz.py")
     run(*command, cwd=agent, FUZZ_REQUESTS="10000", PYTHONDONTWRITEBYTECODE="1")

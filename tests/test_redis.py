@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,12 +12,13 @@ import httpx
 import pytest
 
 from .test_process import agent, free_port, serving, wait_until
+from .warm import stand_in
 
 __all__ = ["agent"]
 
 REDIS = shutil.which("redis-server")
 LISTING = {"type": "threads.list", "params": {}}
-UVICORN = (sys.executable, "-m", "uvicorn", "app.main:app")
+UVICORN = (stand_in(), "-m", "uvicorn", "app.main:app")
 
 pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
 

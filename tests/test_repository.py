@@ -52,7 +52,7 @@ def test_the_readmes_tree_is_a_rendered_project() -> None:
 def test_a_skipped_test_fails_in_ci(tmp_path: Path) -> None:
     test = tmp_path / "test_skipped.py"
     test.write_text("import pytest\n\ndef test_it():\n    pytest.skip('no reason')\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", str(test)]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "tests.conftest", str(test)]
     for value, code in (("1", 1), ("", 0)):
         result = subprocess.run(
             command, cwd=ROOT, env=os.environ | {"FAIL_ON_SKIP": value}, capture_output=True

@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from .matrix import name_of
 from .test_process import CREATE, events_of, free_port, serving, wait_until
+from .warm import stand_in
 
 # Each line is a port; a server of its own process then listens there. It has imported already.
 FORKED = """
@@ -84,7 +85,7 @@ def servers(project: Path, environment: dict[str, str], tmp_path_factory: Any) -
     log = tmp_path_factory.mktemp("restarts") / "log"
     with log.open("wb") as output:
         parent = subprocess.Popen(
-            [sys.executable, "-c", FORKED],
+            [stand_in(), "-c", FORKED],
             cwd=project,
             env=os.environ | environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,

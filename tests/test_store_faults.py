@@ -25,7 +25,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from .test_process import CREATE, ENDLESS, events_of, free_port, serving, wait_until
+from .test_process import CREATE, ENDLESS, events_of, free_port, process_at, serving, wait_until
+from .warm import stand_in
 
 # Adds `count` items as each client that is named, all at once, and prints the id of each item that
 # the store has acknowledged. Every tenth is added once more.
@@ -92,7 +93,7 @@ class Place:
     def run(self, script: str, *arguments: str) -> "subprocess.Popen[str]":
         """A process of the project's code that has begun."""
         return subprocess.Popen(
-            [sys.executable, "-c", script, *arguments],
+            [stand_in(), "-c", script, *arguments],
             cwd=self.project,
             env=os.environ | self.environment,
             stdin=subprocess.PIPE,
@@ -120,7 +121,7 @@ class Place:
     ) -> Iterator[list[tuple[str, "subprocess.Popen[bytes]"]]]:
         """Servers that share the data, one for each application with options of uvicorn's."""
         (self.folder / "endless.py").write_text(ENDLESS)
-        uvicorn = (sys.executable, "-m", "uvicorn", "--app-dir", str(self.folder))
+        uvicorn = (stand_in(), "-m", "uvicorn", "--app-dir", str(self.folder))
         given = {"PYTHONPATH": str(self.project), "VISITOR_SECRET": "s", "OFFLINE_DELAY": "0"}
         given |= self.environment | {"TURN_LEASE": "1", "TURN_WAIT": "0.2"} | more
         logs = [self.folder / f"{number}.log" for number in range(len(commands))]
@@ -264,7 +265,7 @@ def test_twenty_clients_of_one_thread_lose_and_reorder_nothing(place: Place) -> 
 def test_turns_of_one_thread_alternate_between_processes(place: Place, workers: int) -> None:
     visitor = Visitor()
     visitor.http.headers["connection"] = "close"  # so that any worker gets the next
-    command = ("app.main:app", "--workers", str(workers))
+    command = ("app.main:app", *["--workers", "2"] * (workers - 1))
     patient = {"TURN_LEASE": "30", "TURN_WAIT": "10"}  # a busy machine is no fault
     with place.servers(*[command] * (3 - workers), **patient) as servers:
         urls = [url for url, _ in servers]
@@ -277,18 +278,18 @@ def test_turns_of_one_thread_alternate_between_processes(place: Place, workers: 
 
 def test_a_holder_that_was_stopped_for_too_long_writes_nothing_more(place: Place) -> None:
     visitor = Visitor()
-    with place.servers(("endless:app",), ("app.main:app",)) as ((url, holder), (other, _)):
-        turn = Turn(visitor, url)
+    with place.servers(("endless:app",), ("app.main:app",)) as ((url, _), (other, _)):
+        turn, holder = Turn(visitor, url), process_at(url)
         [refusal] = visitor.say(other, turn.thread_id)
         assert refusal["message"].startswith(BUSY)
 
-        os.kill(holder.pid, signal.SIGSTOP)
+        holder.suspend()
         try:
             time.sleep(1.2)  # longer than the lease
             events = visitor.say(other, turn.thread_id)
             assert events[-1]["item"]["type"] == "assistant_message"
         finally:
-            os.kill(holder.pid, signal.SIGCONT)
+            holder.resume()
         assert turn.last()["message"].startswith(LOST)
         kinds = ["user_message", "user_message", "assistant_message"]
         assert visitor.kinds(other, turn.thread_id) == kinds
@@ -368,16 +369,20 @@ def test_a_disk_that_fills_up_is_a_sentence_in_the_log(
 @pytest.mark.parametrize(
     ("url", "told", "workers"),
     [
-        ("postgres://me:secret@host/x", "DATABASE_URL is not the address of a SQLite file", "1"),
-        ("sqlite:////dev/null/x.db", "DATABASE_URL names /dev/null/x.db, but its folder", "2"),
+        ("postgres://me:secret@host/x", "DATABASE_URL is not the address of a SQLite file", ()),
+        (
+            "sqlite:////dev/null/x.db",
+            "DATABASE_URL names /dev/null/x.db, but its folder",
+            ("--workers", "2"),
+        ),
     ],
 )
 def test_a_file_that_will_not_do_stops_the_start_with_a_sentence(
-    sqlite_project: Path, url: str, told: str, workers: str
+    sqlite_project: Path, url: str, told: str, workers: tuple[str, ...]
 ) -> None:
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(free_port())]
+    command = [stand_in(), "-m", "uvicorn", "app.main:app", "--port", str(free_port())]
     result = subprocess.run(
-        [*command, "--workers", workers],
+        [*command, *workers],
         cwd=sqlite_project,
         env=os.environ | {"DATABASE_URL": url},
         stdout=subprocess.PIPE,

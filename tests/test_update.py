@@ -19,6 +19,7 @@ from .conftest import run_forked
 from .matrix import ROOT, Answers, choices, combinations, name_of, questions
 from .rendering import COPIER, clone_template, commit, git, render, run, tree
 from .updates import LEVELS, edit, is_clean, levels_up, replace, update, without_answers
+from .warm import stand_in
 
 Make = Callable[[Answers], Path]
 Questions = dict[str, dict[str, Any]]
@@ -167,7 +168,7 @@ def test_pending_migrations_are_told_by_the_database_itself(
         return said.strip()
 
     assert told() == "0003 is pending in your database: `uv run alembic upgrade head`"
-    run(sys.executable, "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
+    run(stand_in(), "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
     assert told() == "none is pending"
 
 
