@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
@@ -43,14 +44,26 @@ def two(server: RunningServer, request: pytest.FixtureRequest) -> tuple[Person, 
     return two_people(server, request.param)
 
 
+@dataclass
+class TwoWithThreads:
+    """Such two who have a thread each, and what each has."""
+
+    person: Person
+    ids: tuple[str, str]  # of the person's thread, and of a message in it
+    stranger: Person
+
+    def __post_init__(self) -> None:
+        self.things = self.all_things()
+
+    def all_things(self) -> list[list[Json]]:
+        return [everything_of(self.person), everything_of(self.stranger)]
+
+
 @pytest.fixture(scope="module", params=APART)
-def two_with_threads(
-    server: RunningServer, request: pytest.FixtureRequest
-) -> tuple[Person, tuple[str, str], Person]:
-    """Such two who have a thread each; of the first one's, its id and that of a message."""
+def two_with_threads(server: RunningServer, request: pytest.FixtureRequest) -> TwoWithThreads:
     person, stranger = two_people(server, request.param)
     stranger.new_thread()
-    return person, a_thread_of(person), stranger
+    return TwoWithThreads(person, a_thread_of(person), stranger)
 
 
 @pytest.fixture
@@ -110,20 +123,18 @@ def everything_of(person: Person) -> list[Json]:
 
 @pytest.mark.parametrize("kind", sorted(request_types() - OWN))
 def test_what_is_foreign_is_answered_byte_for_byte_like_what_is_missing_and_is_not_changed(
-    two_with_threads: tuple[Person, tuple[str, str], Person], attachments: Attachments, kind: str
+    two_with_threads: TwoWithThreads, attachments: Attachments, kind: str
 ) -> None:
-    person, ids, stranger = two_with_threads
+    person, stranger = two_with_threads.person, two_with_threads.stranger
     about = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
     attachment = person.ask("attachments.create", **about)["id"]
-    before, own = everything_of(person), everything_of(stranger)
 
-    foreign = ask(stranger, cases(*ids, attachment)[kind])
+    foreign = ask(stranger, cases(*two_with_threads.ids, attachment)[kind])
     nothing = ("thr_" + "0" * 32, "msg_" + "0" * 32, "atc_" + "0" * 32)
     missing = ask(stranger, cases(*nothing)[kind])
     assert foreign == missing
     assert foreign[0] in (400, 404)
-    assert everything_of(person) == before
-    assert everything_of(stranger) == own
+    assert two_with_threads.all_things() == two_with_threads.things
     assert attachments.deleted == []
     person.ask("attachments.delete", attachment_id=attachment)
     assert attachments.deleted == [attachment]  # it was still there
