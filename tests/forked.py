@@ -36,6 +36,10 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
         sys.modules.pop("tests.forked", None)
         import pytest  # the parent has it already
 
+        # Projects use none of the plugins, and each would be imported again; what is left to the
+        # collector are a few cycles of each test, and it would look at all that pytest keeps.
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        gc.set_threshold(50_000, 20, 100)
         code = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", *arguments])
         sys.stdout.flush()
     finally:
