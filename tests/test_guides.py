@@ -11,7 +11,7 @@ import pytest
 from chatkit.types import ChatKitReq
 from pydantic import TypeAdapter
 
-from .conftest import run_forked
+from .conftest import Mypy, run_forked
 from .matrix import Answers, choices, combinations, name_of, questions
 from .rendering import render, run
 
@@ -151,7 +151,7 @@ def test_a_test_that_holds_a_claim_exists(project: Path) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_guides_python_is_typed_and_runs(
-    levels: dict[str, Path], level: str, tmp_path_factory: pytest.TempPathFactory, postgres: str
+    levels: dict[str, Path], level: str, mypy: Mypy, postgres: str
 ) -> None:
     project = levels[level]
     for widget in widgets(project):
@@ -168,8 +168,7 @@ def test_the_guides_python_is_typed_and_runs(
         (project / "tests" / "test_guide_used.py").write_text(USED)
     (project / "tests" / "test_guide_imports.py").write_text(f"def test_it() -> None:\n{imports}")
 
-    cache = tmp_path_factory.getbasetemp() / "mypy"
-    run(sys.executable, "-m", "mypy", "--cache-dir", cache, *written, cwd=project)
+    mypy(*written, cwd=project)
     run("ruff", "check", "--no-cache", *written, cwd=project)
     run("ruff", "format", "--no-cache", "--check", *written, cwd=project)
     tests = sorted(p.relative_to(project).as_posix() for p in project.glob("tests/test_guide_*.py"))

@@ -2,12 +2,12 @@
 
 import compileall
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .conftest import Mypy
 from .matrix import Answers, choices, combinations, covering, name_of, pairs, questions
 from .rendering import render, run, tree
 from .warm import stand_in
@@ -81,9 +81,8 @@ def test_it_compiles_and_passes_ruff(project: Path, tmp_path: Path) -> None:
 
 
 @EVERY
-def test_it_passes_mypy_strict(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = tmp_path_factory.getbasetemp() / "mypy"
-    run(sys.executable, "-m", "mypy", "--cache-dir", cache, "app", "tests", "hooks", cwd=project)
+def test_it_passes_mypy_strict(project: Path, mypy: Mypy) -> None:
+    mypy("app", "tests", "hooks", cwd=project)
 
 
 @pytest.mark.parametrize(

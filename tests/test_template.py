@@ -3,13 +3,13 @@
 import ast
 import io
 import re
-import sys
 import tokenize
 from pathlib import Path
 
 import pytest
 import yaml
 
+from .conftest import Mypy
 from .matrix import ROOT, choices, combinations, default_of, name_of, questions
 from .rendering import run
 from .siblings import TEMPLATE, rendered
@@ -85,17 +85,14 @@ def test_ruff_passes_in_place(projects: dict[str, Path]) -> None:
     run("ruff", "format", "--no-cache", "--config", settings, "--check", ".", cwd=TEMPLATE)
 
 
-def test_mypy_strict_passes_in_place(tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = tmp_path_factory.getbasetemp() / "mypy"
-    command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache)
-    run(*command, "app", "tests", "hooks", cwd=TEMPLATE)
+def test_mypy_strict_passes_in_place(mypy: Mypy) -> None:
+    mypy("--strict", "app", "tests", "hooks", cwd=TEMPLATE)
 
 
-def test_this_repository_passes_its_own_checks(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_this_repository_passes_its_own_checks(mypy: Mypy) -> None:
     run("ruff", "check", "--no-cache", "tests", "benchmarks", cwd=ROOT)
     run("ruff", "format", "--no-cache", "--check", "tests", "benchmarks", cwd=ROOT)
-    cache = tmp_path_factory.getbasetemp() / "mypy"
-    run(sys.executable, "-m", "mypy", "--cache-dir", cache, "tests", cwd=ROOT)
+    mypy("tests", cwd=ROOT)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=path_of)
