@@ -20,7 +20,7 @@ from pathlib import Path
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
 LITELLM = "agents.extensions.models.litellm_model"  # takes as long as all others together
 SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
-AT_ONCE = 3  # much of their time they wait: for a pause of a model, for the end of a lease
+AT_ONCE = 2
 
 
 def in_project(project: Path, arguments: list[str], log: Path) -> None:

@@ -6,6 +6,7 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -187,13 +188,14 @@ def test_a_silent_model_is_bridged_by_comments(talking: tuple[RunningServer, Tal
     server, talker = talking
     talker.pause = 0.4
     body = request("threads.create", input=user_input())
-    comments = 0
+    comments, begun = 0, time.monotonic()
     with server.person().http.stream("POST", "/chatkit", json=body) as response:
         for line in response.iter_lines():
             comments += line.startswith(":")
             if "text_delta" in line:
                 break
-    assert 2 <= comments <= 4
+    # One for each tenth of a second, of which a busy machine takes more than the model's four.
+    assert 2 <= comments <= 1 + (time.monotonic() - begun) / 0.1
 
 
 def test_what_is_ready_together_leaves_together_and_in_order() -> None:
