@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -71,6 +72,9 @@ def pytest_configure() -> None:
         stdin=subprocess.PIPE,
     )
     os.environ["WARM_PYTHON"] = f"{folder}/python"
+    while not Path(folder, "python").exists():
+        assert server.poll() is None, "tests/warm.py has ended"
+        time.sleep(0.01)
 
     def end() -> None:
         server.communicate()

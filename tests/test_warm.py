@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from .matrix import ROOT
+from .test_process import wait_until
 from .warm import stand_in
 
 SEEN = """
@@ -75,10 +76,7 @@ def test_the_process_and_what_it_started_die_with_the_stand_in() -> None:
     assert all(map(psutil.pid_exists, pids))
     started.kill()
     assert started.wait(20) == -signal.SIGKILL
-    deadline = time.monotonic() + 20
-    while any(map(_lives, pids)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(map(_lives, pids)))
 
 
 def _lives(pid: int) -> bool:
@@ -86,6 +84,21 @@ def _lives(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_no_process_ends_well_when_the_server_is_gone(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.warm", str(tmp_path)]
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+    wait_until((tmp_path / "python").exists)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    started = subprocess.Popen(
+        [tmp_path / "python", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert started.stdout
+    pid = int(started.stdout.readline())
+    server.communicate()
+    assert started.wait(20) == 1
+    wait_until(lambda: not _lives(pid))
 
 
 def test_other_options_are_left_to_the_real_python() -> None:

@@ -54,10 +54,11 @@ descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2)
 rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)]
 server.sendmsg([len(told).to_bytes(4, "big")], rights)
 server.sendall(told)
-pid = int.from_bytes(server.recv(4), "big")
+pid = int.from_bytes(server.recv(4), "big") or sys.exit("tests/warm.py has ended")
 for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
     _signal.signal(getattr(_signal, name), lambda number, frame: os.kill(pid, number))
-status = int.from_bytes(server.recv(4), "big", signed=True)
+ended = server.recv(4) or sys.exit("tests/warm.py has ended")
+status = int.from_bytes(ended, "big", signed=True)
 if status < 0:
     _signal.signal(-status, _signal.SIG_DFL) if status != -9 else None
     os.kill(os.getpid(), -status)
@@ -109,9 +110,10 @@ def serve(folder: Path) -> Told | None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "socket"))
     listener.listen(64)
-    python = folder / "python"
-    python.write_text(STAND_IN.format(python=sys.executable, address=str(folder / "socket")))
-    python.chmod(0o755)
+    python, written = folder / "python", folder / "written"
+    written.write_text(STAND_IN.format(python=sys.executable, address=str(folder / "socket")))
+    written.chmod(0o755)
+    written.rename(python)  # from now on processes may connect, and wait for what follows
     warm()
     # What a child starts is forked here as well, but for the workers of multiprocessing, which need
     # to be its own children.
@@ -129,6 +131,8 @@ def serve(folder: Path) -> Told | None:
     while True:
         for key, _ in selector.select():
             if key.fileobj is sys.stdin:
+                for pid in running:
+                    os.killpg(pid, signal.SIGKILL)
                 return None
             if key.fileobj is listener:
                 connection = listener.accept()[0]
