@@ -142,7 +142,9 @@ def mypy(shared: Path, projects: Projects, tmp_path_factory: pytest.TempPathFact
     command = sys.executable, "-m", "mypy", "--cache-dir"
     with FileLock(shared / "mypy.lock"):
         if not known.exists():
-            run(*command, known, "app", "tests", cwd=projects[name_of(combinations()[-1])])
+            # What is wrong in this one, its own test tells.
+            one = projects[name_of(combinations()[-1])]
+            run(*command, known, "app", "tests", cwd=one, check=False)
     shutil.copytree(known, own)
     return partial(run, *command, own)
 

@@ -159,7 +159,7 @@ def agent(projects: dict[str, Path]) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        (stand_in(), "-m", "uvicorn", "app.main:app"),
+        (sys.executable, "-m", "uvicorn", "app.main:app"),
         (sys.executable, "-m", "fastapi", "dev"),
     ],
     ids=["uvicorn", "fastapi dev"],
@@ -386,7 +386,7 @@ import litellm
 print(litellm.telemetry)
 """
     project = projects["agent-anonymous-memory-litellm"]
-    said = run(stand_in(), "-c", code, cwd=project, MODEL="", LITELLM_LOCAL_MODEL_COST_MAP="")
+    said = run(sys.executable, "-c", code, cwd=project, MODEL="", LITELLM_LOCAL_MODEL_COST_MAP="")
     assert said.splitlines() == ["anthropic/claude-sonnet-4-5", "False"]
 
 

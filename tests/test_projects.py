@@ -2,6 +2,7 @@
 
 import compileall
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,17 @@ def test_own_tests_do_not_depend_on_the_projects_env_file(template: Path, tmp_pa
     (project / ".env").write_text("APP_ENV=production\nMODEL=gpt-x\nVISITOR_SECRET=mine\n")
     tests = ("tests/test_protocol.py", "tests/test_anonymous.py")
     run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")
+
+
+@pytest.mark.parametrize("auth", choices(questions()["auth"]))
+def test_commands_start_in_a_python_that_has_imported_nothing(
+    projects: dict[str, Path], postgres: str, auth: str
+) -> None:
+    """Elsewhere they are forked from one that has, where a missing import would not be missed."""
+    project = projects[f"production-{auth}-postgres-openai"]
+    tests = ["tests/test_dev.py"]
+    if auth == "jwt":
+        migrations = "test_servers_that_start_at_once_apply_the_schema_once"
+        tests += ["tests/test_data.py", f"tests/test_postgres.py::{migrations}"]
+    command = (sys.executable, "-m", "pytest", "-q", *tests)
+    run(*command, cwd=project, TEST_DATABASE_URL=postgres, PYTHONDONTWRITEBYTECODE="1")
