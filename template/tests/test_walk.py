@@ -5,8 +5,9 @@ The template's file: improvements arrive through `copier update`.
 
 import pytest
 
-from .chat import Person
+from .chat import Person, text_of, thread_id_of
 from .conftest import RunningServer
+from .desk import done
 
 # What to write, and what is in the events that come.
 WALK = {
@@ -43,3 +44,12 @@ def test_the_walk_can_be_done_in_one_conversation(server: RunningServer, person:
         assert [seen for seen in expected if seen not in str(events)] == [], sentence
     [refused] = person.say("Thank you", thread_id)
     assert refused["message"] == "You have ended this conversation."
+
+
+def test_an_answered_question_is_what_the_person_said(person: Person) -> None:
+    events = person.say("ask which order")
+    [asked] = done(events, "structured_input")
+    answer = {"answers": {"order": {"values": ["1002 Globe"]}}}
+    about = {"thread_id": thread_id_of(events), "item_id": asked["id"], "input": answer}
+    events = person.stream("threads.add_structured_input", **about)
+    assert text_of(events).startswith('You said: "- Which order is it about?: 1002 Globe".')

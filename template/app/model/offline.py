@@ -19,7 +19,7 @@ from .arguments import FLAGS, Words, mention
 # How ChatKit's converter begins what it adds in the user's role.
 CONTEXT = re.compile(
     "Hidden context |The user is referring to |# User-provided context|The following graphical UI|"
-    "A structured input request|A message was displayed"
+    "A message was displayed"
 )
 
 
@@ -77,7 +77,7 @@ def _read(items: Any) -> tuple[str, str, str]:
         elif item.get("role") == "user" and CONTEXT.match(text):
             told.append(" ".join(text.split()))
         elif item.get("role") == "user":
-            said, outputs = text, []
+            said, outputs = re.sub("(?s).*<StructuredInput>|</Structured.*", "", text).strip(), []
     return said, " ".join(told), " ".join(outputs)
 
 
