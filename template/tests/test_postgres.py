@@ -290,23 +290,28 @@ def contract() -> Iterator[Any]:
                 yield pytest.param(test, given, id=name)
 
 
+@pytest.fixture(scope="module")
+def spread() -> str:
+    """How to connect to tables in three parts by owner, which take long to make."""
+    conninfo: str = fresh(partitions=3)["database_url"]
+    with psycopg.connect(conninfo) as connection:
+        query = "SELECT count(*) FROM pg_partition_tree('threads') WHERE isleaf"
+        assert connection.execute(query).fetchone() == (3,)
+    return conninfo
+
+
 @pytest.mark.parametrize(("test", "given"), list(contract()))
 def test_the_promises_hold_where_the_tables_are_spread_by_owner(
-    monkeypatch: pytest.MonkeyPatch, test: Callable[..., None], given: tuple[Any, ...]
+    monkeypatch: pytest.MonkeyPatch, spread: str, test: Callable[..., None], given: tuple[Any, ...]
 ) -> None:
-    made: list[str] = []
+    def emptied() -> dict[str, Any]:
+        with psycopg.connect(spread, autocommit=True) as connection:
+            for table in ("usage", "feedback", "items", "threads", "attachments"):
+                connection.execute(f"DELETE FROM {table}".encode())
+        return {"database_url": spread}
 
-    def spread() -> dict[str, Any]:
-        values = fresh(partitions=3)
-        made.append(values["database_url"])
-        return values
-
-    monkeypatch.setattr("tests.conftest.fresh", spread)
+    monkeypatch.setattr("tests.conftest.fresh", emptied)
     test(*given)
-    for conninfo in made:
-        with psycopg.connect(conninfo) as connection:
-            query = "SELECT count(*) FROM pg_partition_tree('threads') WHERE isleaf"
-            assert connection.execute(query).fetchone() == (3,)
 
 
 def cut_connections(conninfo: str) -> None:
