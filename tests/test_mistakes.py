@@ -138,7 +138,7 @@ def found(
                 for mistake in mistakes[at : at + 1]:
                     mistake(project)
     chosen = ("--with", "--noconftest tests/test_mistakes.py")  # the code is read, never run
-    reports = run_forked("postgresql://nowhere", *chosen, *made)
+    reports = run_forked("", *chosen, *made)
     return {
         (level, int(at)): report["output"]
         for name, report in reports.items()
