@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from .conftest import Mypy, run_forked
 from .matrix import Answers, choices, combinations, name_of, questions
 from .rendering import render, run
+from .warm import stand_in
 
 EVERY = pytest.mark.parametrize("answers", combinations(), ids=name_of)
 BASE = {"auth": "anonymous", "store": "memory", "model": "openai"}
@@ -191,7 +192,7 @@ def widgets(project: Path) -> list[dict[str, str]]:
     return [one for one in found if "template" in one]
 
 
-def test_the_guides_commands_work(levels: dict[str, Path]) -> None:
+def test_the_guides_commands_work(levels: dict[str, Path], tmp_path: Path) -> None:
     lines = {
         line: project
         for project in levels.values()
@@ -199,7 +200,10 @@ def test_the_guides_commands_work(levels: dict[str, Path]) -> None:
         for line in block.text.splitlines()
     }
     assert lines
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "python").symlink_to(stand_in())
+    (tmp_path / "pytest").write_text('#!/bin/sh\nexec python -m pytest "$@"\n')
+    (tmp_path / "pytest").chmod(0o755)
+    path = os.pathsep.join(map(str, (tmp_path, Path(sys.executable).parent, os.environ["PATH"])))
     for line, project in lines.items():
         # The environment is this one: what `uv run` makes of a project is tried elsewhere.
         run("bash", "-c", line.removeprefix("uv run "), cwd=project, PATH=path)

@@ -5,6 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -51,19 +52,33 @@ class TwoWithThreads:
     person: Person
     ids: tuple[str, str]  # of the person's thread, and of a message in it
     stranger: Person
+    server: RunningServer
 
     def __post_init__(self) -> None:
+        self.owners = [self.server.context_of(each) for each in (self.person, self.stranger)]
         self.things = self.all_things()
 
-    def all_things(self) -> list[list[Json]]:
-        return [everything_of(self.person), everything_of(self.stranger)]
+    def all_things(self) -> list[Any]:
+        """Their threads and items as the store has them, hidden ones too."""
+
+        async def read() -> list[Any]:
+            found, store = list[Any](), self.server.store
+            for owner in self.owners:
+                threads = (await store.load_threads(100, None, "asc", owner)).data
+                pages = [await store.load_thread_items(t.id, None, 100, "asc", owner) for t in threads]
+                found.append((threads, [page.data for page in pages]))
+            return found
+
+        things: list[Any] = self.server.run(read())
+        assert [len(threads) for threads, _ in things] == [1, 1]
+        return things
 
 
 @pytest.fixture(scope="module", params=APART)
 def two_with_threads(server: RunningServer, request: pytest.FixtureRequest) -> TwoWithThreads:
     person, stranger = two_people(server, request.param)
     stranger.new_thread()
-    return TwoWithThreads(person, a_thread_of(person), stranger)
+    return TwoWithThreads(person, a_thread_of(person), stranger, server)
 
 
 @pytest.fixture
