@@ -143,15 +143,23 @@ def test_own_tests_do_not_depend_on_the_projects_env_file(template: Path, tmp_pa
     run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")
 
 
+# Elsewhere what a command needs is imported before it starts, and a missing import not missed.
+
+
 @pytest.mark.parametrize("auth", choices(questions()["auth"]))
-def test_commands_start_in_a_python_that_has_imported_nothing(
-    projects: dict[str, Path], postgres: str, auth: str
+def test_the_helper_starts_in_a_python_that_has_imported_nothing(
+    projects: dict[str, Path], open_folder: Path, auth: str
 ) -> None:
-    """Elsewhere they are forked from one that has, where a missing import would not be missed."""
     project = projects[f"production-{auth}-postgres-openai"]
-    tests = ["tests/test_dev.py"]
-    if auth == "jwt":
-        migrations = "test_servers_that_start_at_once_apply_the_schema_once"
-        tests += ["tests/test_data.py", f"tests/test_postgres.py::{migrations}"]
+    command = (sys.executable, "-B", "-m", "app.auth.dev")
+    assert "curl " in run(*command, cwd=open_folder, PYTHONPATH=str(project))
+
+
+def test_commands_start_in_a_python_that_has_imported_nothing(
+    projects: dict[str, Path], postgres: str
+) -> None:
+    project = projects["production-jwt-postgres-openai"]
+    migrations = "test_servers_that_start_at_once_apply_the_schema_once"
+    tests = ("tests/test_data.py", f"tests/test_postgres.py::{migrations}")
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     run(*command, cwd=project, TEST_DATABASE_URL=postgres, PYTHONDONTWRITEBYTECODE="1")
