@@ -11,14 +11,14 @@ from .conftest import Mypy
 from .matrix import ROOT, combinations, name_of
 
 
-@pytest.mark.parametrize("answers", combinations(), ids=name_of)
-def test_a_project_passes(project: Path, mypy: Mypy) -> None:
-    mypy("app", "tests", "hooks", cwd=project)
-
-
 def test_the_template_passes_in_place(mypy: Mypy) -> None:
     mypy("--strict", "app", "tests", "hooks", cwd=ROOT / "template")
 
 
 def test_this_repository_passes(mypy: Mypy) -> None:
     mypy("tests", cwd=ROOT)
+
+
+@pytest.mark.parametrize("answers", combinations(), ids=name_of)
+def test_a_project_passes(project: Path, mypy: Mypy) -> None:
+    mypy("app", "tests", "hooks", cwd=project)
