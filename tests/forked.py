@@ -14,6 +14,7 @@ import shlex
 import sys
 import tempfile
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,11 +33,11 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
     """In the forked child: become a pytest of the project. Does not return."""
     code = 99
     try:
-        if url := os.environ.get(DATABASE):
-            os.environ[DATABASE] = database_of_its_own(url)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        if url := os.environ.get(DATABASE):
+            os.environ[DATABASE] = database_of_its_own(url)
         os.chdir(project)
         sys.path.insert(0, str(project))
         sys.modules.pop("tests", None)
@@ -48,8 +49,10 @@ def in_project(project: Path, arguments: list[str], log: Path) -> None:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         gc.set_threshold(50_000, 20, 100)
         code = pytest.main(["-q", "-rs", "-p", "no:cacheprovider", *arguments])
-        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(int(code))
 
 

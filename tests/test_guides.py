@@ -201,8 +201,6 @@ def test_the_guides_commands_work(levels: dict[str, Path], tmp_path: Path) -> No
     }
     assert lines
     (tmp_path / "python").symlink_to(stand_in())
-    (tmp_path / "pytest").write_text('#!/bin/sh\nexec python -m pytest "$@"\n')
-    (tmp_path / "pytest").chmod(0o755)
     path = os.pathsep.join(map(str, (tmp_path, Path(sys.executable).parent, os.environ["PATH"])))
     for line, project in lines.items():
         # The environment is this one: what `uv run` makes of a project is tried elsewhere.

@@ -355,10 +355,9 @@ def test_a_project_is_installed_and_set_up_for_real(
     with serving(project, log, python, "-m", "uvicorn", "app.main:app") as (url, _):
         answer = httpx.post(url + "/chatkit", json=CREATE, timeout=30)
     assert "assistant_message" in answer.text
-    if level == "agent":  # what is there already differs by nothing
-        assert "already there" in hook()
-        run("copier", "update", "--defaults", cwd=project)
-        assert run("git", "status", "--porcelain", cwd=project) == ""
+    assert "already there" in hook()
+    run("copier", "update", "--defaults", cwd=project)
+    assert run("git", "status", "--porcelain", cwd=project) == ""
 
 
 @pytest.mark.parametrize("command", [("uvicorn", "app.main:app"), ("fastapi", "run")])

@@ -29,7 +29,7 @@ from . import database, test_store
 from .chat import user_input
 from .conftest import serve, settings
 from .people import LIVE
-from .stores.postgres import fresh
+from .stores.postgres import TABLES, fresh
 from .test_store import ME, a_thread, message
 
 
@@ -306,7 +306,7 @@ def test_the_promises_hold_where_the_tables_are_spread_by_owner(
 ) -> None:
     def emptied() -> dict[str, Any]:
         with psycopg.connect(spread, autocommit=True) as connection:
-            for table in ("usage", "feedback", "items", "threads", "attachments"):
+            for table in TABLES:
                 connection.execute(f"DELETE FROM {table}".encode())
         return {"database_url": spread}
 

@@ -20,6 +20,9 @@ from app.store.schema import MIGRATIONS
 
 from ..database import schema
 
+# Each after those that refer to it.
+TABLES = ("usage", "feedback", "items", "threads", "attachments")
+
 # What else production asks for.
 LIVE: dict[str, Any] = {}
 
@@ -45,12 +48,12 @@ def _script() -> str:
 
 def _spread(connection: psycopg.Connection, partitions: int) -> None:
     """Make the tables once more, as a database of many owners would have them."""
-    connection.execute("DROP TABLE usage, feedback, items, threads, attachments")
+    connection.execute(f"DROP TABLE {', '.join(TABLES)}".encode())
     versions = ("0001_conversations", "0002_feedback", "0003_usage")
     for statement in chain(*(import_module(f"migrations.versions.{v}").UP for v in versions)):
         by_owner = " PARTITION BY HASH (org_id, user_id)" * ("CREATE TABLE" in statement)
         connection.execute(f"{statement}{by_owner}".encode())
-    for table in ("threads", "items", "attachments", "feedback", "usage"):
+    for table in TABLES:
         for number in range(partitions):
             values = f"FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number})"
             part = f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}"
