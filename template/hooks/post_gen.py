@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import secrets
 import shlex
@@ -119,8 +120,7 @@ def ask_server() -> str:
         sent = shlex.split(helper.stdout)
         fields = [sent[at + 1] for at, word in enumerate(sent) if word == "-H"]
         known_by = dict(text.split(": ", 1) for text in fields)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     if "origin" in known_by:
         known_by["origin"] = url  # a page of this server's own
@@ -139,6 +139,14 @@ def ask_server() -> str:
             raise StepFailed(f"{problem} (its last words: {words})") from None
         finally:
             stop(server)
+
+
+def free_port() -> str:
+    """A port below those that a system hands out itself, so that no other program gets it first."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return str(port)
+    raise StepFailed("no port from 20000 to 32000 could be used")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
