@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from starlette.responses import Response
 
+from app.settings import load_settings
+
 from .chat import events_of, request, text_of, user_input
 from .conftest import RunningServer, serve, wait_until
 from .provider import provider
@@ -98,7 +100,8 @@ def traced(collector: Collector, model: RunningServer, **values: Any) -> Iterato
 def test_a_turn_is_one_trace_with_the_models_the_tools_and_the_stores_spans(
     collector: Collector, model: RunningServer
 ) -> None:
-    with traced(collector, model, otel_exporter_otlp_headers="api-key=sesame") as server:
+    headers = "api-key=sesame%20open, authorization=Bearer me"
+    with traced(collector, model, otel_exporter_otlp_headers=headers) as server:
         person = server.person()
         thread_id = person.new_thread(TEXT)
         person.items(thread_id)
@@ -121,7 +124,19 @@ def test_a_turn_is_one_trace_with_the_models_the_tools_and_the_stores_spans(
     names = [span.name for span in spans]
     assert {"store.save_thread", "store.add_thread_item"} <= {*names}
     assert all(span.end_time_unix_nano > span.start_time_unix_nano for span in spans)
-    assert collector.headers["api-key"] == "sesame"
+    assert collector.headers["api-key"] == "sesame open"
+    assert collector.headers["authorization"] == "Bearer me"
+
+
+@pytest.mark.parametrize("headers", ["sesame", "api-key: sesame", "a=b;sesame", "a=sesame,b", "=é"])
+def test_headers_that_cannot_be_read_stop_the_start_and_are_told_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, headers: str
+) -> None:
+    """OpenTelemetry's own libraries would leave them out, and write them to the log."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    with pytest.raises(SystemExit, match="OTLP_HEADERS does not fit: write name=value") as refused:
+        load_settings()
+    assert "sesame" not in str(refused.value)
 
 
 def test_nothing_that_is_said_is_sent_unless_it_is_asked_for(

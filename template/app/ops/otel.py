@@ -41,7 +41,8 @@ class Telemetry:
 
     def __init__(self, settings: TelemetrySettings, keep: bool) -> None:
         base = (settings.otel_exporter_otlp_endpoint or "").rstrip("/")
-        headers = parse_env_headers(settings.otel_exporter_otlp_headers.get_secret_value())
+        given = settings.otel_exporter_otlp_headers
+        headers = parse_env_headers(given.get_secret_value(), liberal=True) if given else None
         to: Any = {"headers": headers, "timeout": SEND_LIMIT}
         resource = Resource.create({"service.name": settings.otel_service_name})
         spans = OTLPSpanExporter(f"{base}/v1/traces", **to)

@@ -8,27 +8,32 @@ Without it nothing of this is imported, and nothing is in the way of an event.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from agents import RunConfig
 from chatkit import types as ck
 from fastapi import FastAPI
-from pydantic import SecretStr
+from pydantic import Secret
 
 from ..base import Events
-from ..config import Address, Section
+from ..config import Address, Section, fitting
 from ..run import AgentServer
 from ..stream import stop_all
 
 if TYPE_CHECKING:
     from .otel import Telemetry
 
+# Names and values as OpenTelemetry's libraries take them, which would log what they do not take.
+HEADER = r"[!#-'*+.0-9A-Z^-z|~-]+ *=[ !#-+.-:<-\[\]-~-]*"
+NO_HEADERS = "write name=value, with commas between several and anything unusual as %XX"
+Headers = Secret[Annotated[str, fitting(f"{HEADER}(, *{HEADER})*", NO_HEADERS)]]
+
 
 class TelemetrySettings(Section):
     """By OpenTelemetry's own names; its others are read from the environment alone."""
 
     otel_exporter_otlp_endpoint: Address | None = None  # by HTTP, as in http://localhost:4318
-    otel_exporter_otlp_headers: SecretStr = SecretStr("")  # as in api-key=…,tenant=…
+    otel_exporter_otlp_headers: Headers | None = None  # as in api-key=…,tenant=…
     otel_service_name: str = "chatkit"
     # What people, models and tools say, in the spans: not unless it is asked for.
     otel_instrumentation_genai_capture_message_content: bool = False
