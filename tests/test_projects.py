@@ -152,7 +152,10 @@ def test_the_helper_starts_in_a_python_that_has_imported_nothing(
 ) -> None:
     project = projects[f"production-{auth}-postgres-openai"]
     command = (sys.executable, "-B", "-m", "app.auth.dev")
-    assert "curl " in run(*command, cwd=open_folder, PYTHONPATH=str(project))
+    printed = run(*command, cwd=open_folder, PYTHONPATH=str(project))
+    [shown] = re.findall(r'"text": "(.*?)"', (project / "README.md").read_text())
+    assert "curl " in printed
+    assert f'"text": "{shown}"' in printed
 
 
 def test_commands_start_in_a_python_that_has_imported_nothing(

@@ -5,11 +5,14 @@ The template's file: improvements arrive through `copier update`.
 
 import json
 import shlex
+from importlib.util import find_spec
 from typing import TypeVar
 
 from ..config import Section, load
 
-INPUT = {"content": [{"type": "input_text", "text": "Hello"}], "attachments": []}
+# The offline model calls a tool that is named.
+TEXT = "Please roll dice: count 2" if find_spec("..tools", __package__) else "Hello"
+INPUT = {"content": [{"type": "input_text", "text": TEXT}], "attachments": []}
 BODY = {"type": "threads.create", "params": {"input": INPUT | {"inference_options": {}}}}
 
 Settings = TypeVar("Settings", bound=Section)
