@@ -93,7 +93,7 @@ def delete(
     """Remove all that one user has.
 
     Threads with their items, attachment records, what they thought of answers, and what they used.
-    A turn that is running in one of them ends.
+    A turn that is running in one of them ends, and then counts what it used: repeat this later.
     """
     if not yes and not is_terminal(sys.stdin):
         raise SystemExit("There is nobody to ask: --yes removes without asking.")
