@@ -37,13 +37,15 @@ async def ask(about: Context, *questions: ck.StructuredInput) -> str:
 class EndingServer(AgentServer):
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         notes: list[Note] = []
-        questions: list[ck.ThreadItemDoneEvent] = []
+        questions: dict[str, ck.ThreadItemDoneEvent] = {}
         async for event in super().answer(agent, message, about):
             match event:
                 case ck.ThreadItemUpdatedEvent(item_id=to, update=Note() as note) if to == _NEXT:
                     notes.append(note)
-                case ck.ThreadItemDoneEvent(item=ck.StructuredInputItem()):
-                    questions.append(event)  # the model reads the answer after the tool's output
+                case ck.ThreadItemDoneEvent(item=ck.StructuredInputItem(id=item_id)):
+                    questions[item_id] = event  # the model reads the answer after the tool's output
+                case ck.ThreadItemRemovedEvent(item_id=item_id) if item_id in questions:
+                    del questions[item_id]  # a guardrail takes it back
                 case ck.ThreadItemDoneEvent(item=ck.AssistantMessageItem() as item) if (
                     notes and item.content
                 ):
@@ -53,7 +55,7 @@ class EndingServer(AgentServer):
                     yield event
                 case _:
                     yield event
-        for event in questions:
+        for event in questions.values():
             yield event
 
 

@@ -4,16 +4,48 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from agents import Agent, InputGuardrail, OutputGuardrail, RunConfig
+from agents import Agent, InputGuardrail, ItemHelpers, OutputGuardrail, RunConfig
 from agents import InputGuardrailTripwireTriggered as InputTripwire
 from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from chatkit import types as ck
 
 from .base import Events
 from .run import AgentServer, Context, Message
+from .store.base import new_id
 
 STOPPED = "The assistant cannot help with this."
+MARK = {"type": "stopped"}  # the content of a hidden item, after what an input guardrail stopped
+
+
+def new_text(given: Any) -> str:
+    """What an input guardrail has to look at, of all that it is given.
+
+    The person's words since the last answer, with what they quote and what their tags stand for.
+    """
+    texts: list[str] = []
+    items: list[Any] = ItemHelpers.input_to_new_input_list(given)
+    for item in reversed(items):
+        if item.get("role") != "user":
+            break
+        content = item["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        texts[:0] = [part.get("text", "") for part in parts]
+    return "\n".join(texts)
+
+
+def without_stopped(items: Sequence[ck.ThreadItem]) -> list[ck.ThreadItem]:
+    """Without the messages that an input guardrail stopped, and what came of them by then."""
+    kept: list[ck.ThreadItem] = []
+    for item in items:
+        if isinstance(item, ck.HiddenContextItem) and item.content == MARK:
+            while kept and not isinstance(kept.pop(), ck.UserMessageItem):
+                pass
+        else:
+            kept.append(item)
+    return kept
 
 
 class GuardServer(AgentServer):
@@ -33,6 +65,10 @@ class GuardServer(AgentServer):
             async for event in super().answer(agent, message, about):
                 yield event
         except (InputTripwire, OutputTripwire) as stopped:
+            if isinstance(stopped, InputTripwire):  # in later turns it is not to be read either
+                new: Any = {"id": new_id("message"), "created_at": datetime.now()}
+                mark = ck.HiddenContextItem(thread_id=about.thread.id, content=MARK, **new)
+                yield ck.ThreadItemDoneEvent(item=mark)
             told = stopped.guardrail_result.output.output_info
             text = told if isinstance(told, str) else STOPPED
             yield ck.NoticeEvent(level="warning", message=text)

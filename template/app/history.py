@@ -40,8 +40,8 @@ class History(ThreadItemConverter):
         match item.content:
             case {"type": "tool_record", "items": items}:
                 return cast(Input, items)
-            case {"type": "pending_run"}:
-                return None  # a call without its output
+            case {"type": "pending_run" | "stopped"}:
+                return None  # a call without its output; the mark of a guardrail
             case str():
                 return await super().hidden_context_to_input(item)
         text = item.model_copy(update={"content": json.dumps(item.content, default=str)})

@@ -15,10 +15,18 @@ from agents.testing import ModelStep, assistant_message, function_call
 from app.desk.guardrails import NO_CARDS, NO_PROMISES
 from app.guards import STOPPED
 
-from .chat import Json, Person, text_of, thread_id_of
+from .chat import Json, Person, text_of, thread_id_of, user_input
 from .conftest import RunningServer
 from .desk import script
+from .test_agent import texts
 from .test_joining import Speaker
+
+
+@input_guardrail
+async def slow(*_: Any) -> GuardrailFunctionOutput:
+    """Takes a while, and so trips in mid-message, or after a tool."""
+    await asyncio.sleep(0.3)
+    return GuardrailFunctionOutput(None, tripwire_triggered=True)
 
 
 def on_screen(events: list[Json]) -> dict[str, Json]:
@@ -39,7 +47,7 @@ def notices(events: list[Json]) -> list[str]:
 def test_a_message_that_must_not_be_read_is_not_answered(
     server: RunningServer, person: Person, errors: Callable[[], list[str]]
 ) -> None:
-    script(server, [assistant_message("Thanks for the number.")], [assistant_message("Hello.")])
+    model = script(server, [assistant_message("Thanks.")], [assistant_message("Hello.")])
     events = person.say("My card is 4111 1111 1111 1111")
     thread_id = thread_id_of(events)
 
@@ -47,7 +55,67 @@ def test_a_message_that_must_not_be_read_is_not_answered(
     assert [item["type"] for item in on_screen(events).values()] == ["user_message"]
     assert [item["type"] for item in person.items(thread_id)] == ["user_message"]
     assert "error" not in [event["type"] for event in events]
-    assert text_of(person.say("Hello", thread_id)) == "Hello."
+    assert text_of(person.say("Please answer the above", thread_id)) == "Hello."
+    assert texts(model.calls[-1]) == ["Please answer the above"]  # it is not read later either
+    assert errors() == []
+
+
+def test_what_was_stopped_is_left_out_of_a_long_conversation_alone(
+    server: RunningServer, person: Person
+) -> None:
+    call = function_call("show_order", {"order": 1001}, call_id="1")
+    steps = [[call], [assistant_message("Here.")], *[[assistant_message("Yes.")]] * 4]
+    model = script(server, *steps)
+    thread_id = thread_id_of(person.say("Show it"))
+    for text in ("4111 1111 1111 1111", "Is it blue?", "4222 2222 2222 2222", "Is it big?"):
+        person.say(text, thread_id)
+    told = str(model.calls[-1].input)
+    assert [text in told for text in ("Show it", "Here.", "blue", "big")] == [True] * 4
+    assert "function_call_output" in told
+    assert "4111" not in told
+    assert "4222" not in told
+
+
+def test_a_stopped_message_can_be_tried_again(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = script(server, [assistant_message("Thanks.")], [assistant_message("I see.")])
+    thread_id = thread_id_of(person.say("4111 1111 1111 1111"))
+    [message] = person.items(thread_id)
+    monkeypatch.setattr(server.app.state.server, "input_guardrails", ())
+    again = person.stream("threads.retry_after_item", thread_id=thread_id, item_id=message["id"])
+    assert text_of(again) == "I see."
+    assert texts(model.calls[-1]) == ["4111 1111 1111 1111"]
+
+
+@pytest.mark.parametrize("beside", ["a quote", "a tag", "in the quote"])
+def test_a_message_is_read_whole(server: RunningServer, person: Person, beside: str) -> None:
+    """A quote, and what a tag stands for, come after the person's words."""
+    script(server, [assistant_message("Thanks for the number.")])
+    number: Json = {"type": "input_text", "text": "My card is 4111 1111 1111 1111 "}
+    tag = {"type": "input_tag", "id": "1002", "text": "1002", "group": "order", "data": {}}
+    given = user_input("Is it so?") | {"quoted_text": "Mine is 4111 1111 1111 1111"}
+    if beside == "a quote":
+        given = user_input() | {"content": [number], "quoted_text": "Tell me more."}
+    if beside == "a tag":
+        given = user_input() | {"content": [number, tag]}
+    assert notices(person.stream("threads.create", input=given)) == [NO_CARDS]
+
+
+def test_a_question_that_was_asked_meanwhile_is_taken_back(
+    server: RunningServer,
+    person: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: Callable[[], list[str]],
+) -> None:
+    call = function_call("ask_which_order", {}, call_id="1")
+    script(server, [assistant_message("I ask."), call])
+    monkeypatch.setattr(server.app.state.server, "input_guardrails", [slow])
+    events = person.say("Hello")
+    assert notices(events) == [STOPPED]
+    assert "error" not in [event["type"] for event in events]
+    assert [item["type"] for item in on_screen(events).values()] == ["user_message"]
+    assert [item["type"] for item in person.items(thread_id_of(events))] == ["user_message"]
     assert errors() == []
 
 
@@ -69,13 +137,6 @@ def test_an_answer_that_must_not_be_given_is_taken_back(
 def test_half_a_message_leaves_the_screen_too(
     server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A guardrail that takes a while, and so trips in mid-message."""
-
-    @input_guardrail
-    async def slow(*_: Any) -> GuardrailFunctionOutput:
-        await asyncio.sleep(0.3)
-        return GuardrailFunctionOutput(None, tripwire_triggered=True)
-
     monkeypatch.setattr(server.app.state.server, "input_guardrails", [slow])
     script(server, ModelStep.stream(Speaker("word " * 150, 0.01)))
     events = person.say("Hello")

@@ -14,6 +14,7 @@ from agents import (
     output_guardrail,
 )
 
+from ..guards import new_text
 from ..run import Context
 
 CARD = re.compile(r"\b(?:\d[ -]?){13,19}\b")
@@ -25,9 +26,8 @@ NO_PROMISES = "The assistant wanted to promise something that it must not promis
 async def no_cards(
     ctx: RunContextWrapper[Context], agent: Agent[Any], given: Any
 ) -> GuardrailFunctionOutput:
-    """Stops a message with the number of a card in it; earlier ones were stopped already."""
-    last = given[-1] if isinstance(given, list) else {"content": given}
-    found = CARD.search(str(last.get("content", "")))
+    """Stops a message with the number of a card in it."""
+    found = CARD.search(new_text(given))
     return GuardrailFunctionOutput(NO_CARDS, tripwire_triggered=found is not None)
 
 

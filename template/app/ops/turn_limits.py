@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ..base import Events
 from ..config import Section
+from ..guards import without_stopped
 from ..history import History, Input
 from ..run import AgentServer, Context, Message, RunSettings
 from ..store.base import BaseStore
@@ -121,7 +122,8 @@ class ShortHistory(History):
     async def to_agent_input(
         self, thread_items: Sequence[ck.ThreadItem] | ck.ThreadItem
     ) -> list[TResponseInputItem]:
-        items = list(thread_items) if isinstance(thread_items, Sequence) else [thread_items]
+        given = thread_items if isinstance(thread_items, Sequence) else [thread_items]
+        items = without_stopped(given)
         parts, left, asked = list[Input](), self.tokens or math.inf, False
         for item in reversed(items):
             part = await self._thread_item_to_input_item(item, item is items[-1])
