@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from agents import Model, ModelResponse
+from agents import Model, ModelResponse, RunHooks
 from agents.items import TResponseStreamEvent
 from chatkit import types as ck
 from openai.types.responses import ResponseContentPartAddedEvent, ResponseTextDeltaEvent
@@ -20,8 +20,10 @@ from .base import Events
 CLOSE_LIMIT = 2.0  # seconds for a run to end after a Stop
 
 
-class JoinedModel(Model):
+class JoinedModel(Model, RunHooks[Any]):
     """`model` without its text, which `joined` puts into the run's events. It serves one run.
+
+    Of that run it is the hooks too: an agent that is a tool asks the same model within the run.
 
     Words leave together that come within `window` seconds of the last that left; the first does
     not wait, nor does any other event.
@@ -38,21 +40,30 @@ class JoinedModel(Model):
         self._texts: defaultdict[int, list[str]] = defaultdict(list)
         self._made = self._open = self._index = 0
         self._item_id = ""
+        self._answers = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)  # what the runner asks of some models only
+
+    async def on_llm_start(self, *_: Any) -> None:
+        self._answers = True
+
+    async def on_llm_end(self, *_: Any) -> None:
+        self._answers = False
 
     async def get_response(self, *args: Any, **rest: Any) -> ModelResponse:
         return await self.model.get_response(*args, **rest)
 
     async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
         async for event in self.model.stream_response(*args, **rest):
-            if isinstance(event, ResponseTextDeltaEvent):
+            if not self._answers:
+                pass
+            elif isinstance(event, ResponseTextDeltaEvent):
                 self._texts[self._made].append(event.delta)
                 if self._timer is None:
                     self._wake.set()
                 continue
-            if isinstance(event, ResponseContentPartAddedEvent):
+            elif isinstance(event, ResponseContentPartAddedEvent):
                 self._made += event.part.type != "reasoning_text"
             yield event
 

@@ -7,12 +7,12 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from agents import (
     Agent,
     Model,
-    ModelSettings,
     RunConfig,
     RunContextWrapper,
     Runner,
@@ -105,7 +105,11 @@ class AgentServer(BaseServer):
         return self.answer(agent, message, about)
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
-        config = self.run_config(message.inference_options if message else ck.InferenceOptions())
+        asked = message.inference_options if message else ck.InferenceOptions()
+        config = self.run_config(asked)
+        if asked.tool_choice:  # of this agent alone: not of one that takes over, or is a tool
+            chosen = replace(agent.model_settings, tool_choice=asked.tool_choice.id)
+            agent = agent.clone(model_settings=chosen)
         config.group_id = about.thread.id
         assert isinstance(config.model, Model)
         config.model = model = JoinedModel(config.model, self.settings.text_window)
@@ -114,7 +118,8 @@ class AgentServer(BaseServer):
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)
         agent, given = await self.begin(agent, about)
         turns = self.settings.max_turns
-        run = Runner.run_streamed(agent, given, context=about, max_turns=turns, run_config=config)
+        rest: Any = {"context": about, "max_turns": turns, "run_config": config, "hooks": model}
+        run = Runner.run_streamed(agent, given, **rest)
         shown = False
         watched: Any = _WatchedRun(run, about, self.settings.model_timeout, given)
         try:
@@ -155,7 +160,6 @@ class AgentServer(BaseServer):
             model = build_model(self.settings.model_copy(update={"model": asked.model}))
         return RunConfig(
             model=model,
-            model_settings=ModelSettings(tool_choice=tool) if tool else None,
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
             trace_metadata={"request_id": request_id()},
@@ -222,15 +226,16 @@ class _WatchedRun:
         self._calls: dict[Any, Any] = {call.call_id: vars(call.raw_item) for call in waiting}
         self._told = len(run.new_items)  # before: the run goes on after a person's answer
         self._writes: dict[Any, asyncio.Future[None]] = {}
-        self._patience = limit
+        # Whether the model is waited for: a run that goes on begins with the tools it asked for.
+        self._patience, self._waits = limit, not waiting
         about._events = self._queue
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
         self._reader = asyncio.current_task()
-        events, waiting = self._result.stream_events(), True
+        events = self._result.stream_events()
         while True:
             try:  # the limit is for a model that has not begun, not for tools or a long answer
-                if waiting:
+                if self._waits:
                     async with asyncio.timeout(self._patience):
                         event = await anext(events)
                 else:
@@ -240,11 +245,11 @@ class _WatchedRun:
                     self._context.client_tool_call = None
                 return
             if event.type == "run_item_stream_event":
-                waiting = event.item.type == "tool_call_output_item"
+                self._waits = event.item.type in ("tool_call_output_item", "handoff_output_item")
                 if write := self._keep(event.item.to_input_item()):
                     await asyncio.shield(write)  # the tool has acted: a Stop comes too late
             elif event.type == "raw_response_event":
-                waiting = False
+                self._waits = False
             yield event
             self._reader = asyncio.current_task()
 

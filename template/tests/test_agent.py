@@ -7,12 +7,12 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
-from agents import Agent, ModelSettings, Runner, StopAtTools, function_tool
+from agents import Agent, AgentToolStreamEvent, ModelSettings, Runner, StopAtTools, function_tool
 from agents.models.chatcmpl_converter import Converter
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from agents.tracing import TracingProcessor, add_trace_processor
@@ -28,6 +28,7 @@ from app.stream import Turn
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, wait_until
+from .test_joining import pieces
 
 CALLS: list[tuple[str, str]] = []
 
@@ -218,7 +219,7 @@ def test_no_message_is_given_where_nobody_wrote_one(
     assert written == [True, False]
 
 
-@pytest.mark.parametrize("joined", ["handoff", "tool"])
+@pytest.mark.parametrize("joined", ["handoff", "tool", "streamed tool"])
 def test_other_agents_work_as_they_stand(
     person: Person,
     scripted: Callable[..., ScriptedModel],
@@ -228,11 +229,13 @@ def test_other_agents_work_as_they_stand(
     """The second one runs on the server's model, for who asks, and with its own tools."""
     CALLS.clear()
     clerk = Agent[Context](name="Clerk", instructions="You know the weather.", tools=[weather])
-    tool = clerk.as_tool("ask_clerk", "Asks the clerk.")
+    heard: list[AgentToolStreamEvent] = []
+    listen: Any = {"on_stream": heard.append} if joined == "streamed tool" else {}
+    tool = clerk.as_tool("ask_clerk", "Asks the clerk.", **listen)
     agent = Agent[Context](
         name="Test",
         handoffs=[clerk] * (joined == "handoff"),
-        tools=[tool] * (joined == "tool"),
+        tools=[tool] * (joined != "handoff"),
     )
     monkeypatch.setattr("app.server.assistant", agent)
     name = "transfer_to_clerk" if joined == "handoff" else "ask_clerk"
@@ -242,15 +245,35 @@ def test_other_agents_work_as_they_stand(
         [function_call("weather", {"city": "Oslo"}, call_id="2")],
         [assistant_message("Sunny, says the clerk.")],
     ]
-    if joined == "tool":
+    if joined != "handoff":
         steps.append([assistant_message("It is sunny.")])
     model = scripted(*steps)
 
     events = person.say("Weather?")
-    assert text_of(events) == ("It is sunny." if joined == "tool" else "Sunny, says the clerk.")
+    said = "Sunny, says the clerk." if joined == "handoff" else "It is sunny."
+    assert text_of(events) == "".join(pieces(events)) == said
+    assert ("Sunny" in str(heard)) == (joined == "streamed tool")
     assert [city for city, _ in CALLS] == ["Oslo"]
     assert [call.system_instructions for call in model.calls[1:3]] == ["You know the weather."] * 2
-    assert ("Sunny, says the clerk." in str(model.calls[-1].input)) == (joined == "tool")
+    assert ("Sunny, says the clerk." in str(model.calls[-1].input)) == (joined != "handoff")
+
+
+def test_who_takes_a_turn_over_has_to_begin_in_time_too(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silence(_: object) -> AsyncIterator[Any]:
+        await asyncio.sleep(3600)
+        yield
+
+    agent = Agent[Context](name="Test", handoffs=[Agent[Context](name="Clerk")])
+    monkeypatch.setattr("app.server.assistant", agent)
+    monkeypatch.setattr(server.app.state.server.settings, "model_timeout", 0.3)
+    person.http.timeout = 5  # seconds of silence
+    scripted([function_call("transfer_to_clerk", {}, call_id="1")], ModelStep.stream(silence))
+    assert "took too long" in person.say("Weather?")[-1]["message"]
 
 
 def test_a_stop_while_a_tools_result_is_stored_does_not_lose_it(

@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from agents import Agent
+from agents import Agent, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
 from chatkit.agents import stream_agent_response
@@ -170,6 +170,23 @@ def test_a_strangers_answer_is_answered_like_one_to_nothing(
     about["thread_id"], about["action"] = stranger.new_thread(), action
     assert stranger.post("threads.custom_action", **about).status_code == 404
     assert status(server, person) == "open"
+
+
+def test_an_approved_tool_may_take_longer_than_a_model_may_to_begin(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @function_tool(needs_approval=True)
+    async def book_truck() -> str:
+        await asyncio.sleep(0.6)
+        return "It is booked."
+
+    monkeypatch.setattr(server.app.state.server, "extra_tools", [book_truck])
+    monkeypatch.setattr(server.app.state.server.settings, "model_timeout", 0.3)
+    model = calling(server, "book_truck", "It comes.")
+    events = person.say("A truck, please")
+    answered = answer(person, thread_id_of(events), done(events, "widget")[0], True)
+    assert text_of(answered) == "It comes."
+    assert outputs(model) == ["It is booked."]
 
 
 def test_a_model_that_fails_after_a_yes_leaves_it_done_once(

@@ -190,6 +190,18 @@ def test_a_picker_may_ask_for_what_is_listed_and_for_nothing_else(
         assert refused[-1]["message"] == "This choice is not available here. Please make another."
 
 
+def test_a_chosen_tool_is_the_first_agents_alone(server: RunningServer, person: Person) -> None:
+    """A service refuses to make an agent call a tool that it does not have."""
+    model = script(
+        server,
+        [function_call("list_orders", {}, call_id="1")],
+        [function_call("transfer_to_refunds", {}, call_id="2")],
+        [assistant_message("It was not cancelled.")],
+    )
+    person.say("My orders", inference_options={"tool_choice": {"id": "list_orders"}})
+    assert [c.model_settings.tool_choice for c in model.calls] == ["list_orders", None, None]
+
+
 def test_a_quote_is_seen_offline(server: RunningServer, person: Person) -> None:
     server.app.state.server.model = OfflineModel()
     assert "within 30 days" in text_of(person.say("Is it so?", quoted_text="within 30 days"))
