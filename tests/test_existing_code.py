@@ -309,6 +309,22 @@ def test_an_existing_application_mounts_it_by_the_lines_that_are_told(
     written = log.read_text()
     assert "Traceback" not in written
     assert ("the host ended" in written) == (files is OWN_APP)
+    assert '"GET /health HTTP' in written  # the host's own log stays as it is
+    assert written.count("operation=threads.create") == 1
+
+
+def test_the_log_of_the_application_around_stays_its_own(template: Path, tmp_path: Path) -> None:
+    """Also where it is set up after this one was mounted; ours goes where it goes."""
+    later = "import logging\nlogging.basicConfig(level=logging.INFO, filename='shop.log')\n"
+    host = write(tmp_path / "host", BARE)
+    commit(host, "Before")
+    join(host, told(render(template, host / "chat", {"level": "agent"})))
+    (host / "main.py").write_text((host / "main.py").read_text() + later)
+    log = tmp_path / "log"
+    with serving(host, log, stand_in(), "-m", "uvicorn", "main:app") as (url, _):
+        chat_with(url)
+    assert "threads.create" in (host / "shop.log").read_text()
+    assert "threads.create" not in log.read_text()
 
 
 def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import describe, logger, without_values
+from .errors import describe, without_values
 from .facts import facts
 
 # What uvicorn says of a reader that has left, and of an address with its query string.
@@ -46,6 +46,9 @@ def is_wanted(record: logging.LogRecord) -> bool:
     return not any(text in record.getMessage() for text in UNWANTED)
 
 
+OURS, SDKS = ("app", __package__), ("chatkit", "openai.agents")
+hosted = False  # whether an application around this one has the root of the log: app/mount.py
+
 # What a line has, whoever wrote it; then how it is written.
 SHARED: list[Processor] = [about_request, add_log_level, add_logger_name, TimeStamper(fmt="iso")]
 SAFE: list[Processor] = [first_line, ExceptionRenderer(lambda exc_info: describe(exc_info[1]))]
@@ -53,13 +56,13 @@ SAFE: list[Processor] = [first_line, ExceptionRenderer(lambda exc_info: describe
 
 def configure_logging(level: str, as_json: bool) -> None:
     """Send the log to stderr from `level` on; a log that is set up already stays as it is."""
-    logger.setLevel(level)
-    for name in ("chatkit", "openai.agents"):
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)
+    for name in SDKS:
         sdk = logging.getLogger(name)
         sdk.handlers.clear()  # chatkit adds one of its own when LOG_LEVEL is set
         sdk.setLevel(level if level == "DEBUG" else "WARNING")
         sdk.addFilter(without_values)
-    logging.getLogger("uvicorn.error").addFilter(is_wanted)
     if not structlog.is_configured():
         chain = [stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter]
         structlog.configure(chain, stdlib.BoundLogger, logger_factory=stdlib.LoggerFactory())
@@ -69,7 +72,13 @@ def configure_logging(level: str, as_json: bool) -> None:
     last: Processor = JSONRenderer() if as_json else people
     chain = [*SAFE, ProcessorFormatter.remove_processors_meta, last]
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=SHARED, processors=chain))
-    if all(other.name == handler.name for other in root.handlers):
+    is_free = all(other.name == handler.name for other in root.handlers)
+    for name in (*OURS, *SDKS) if hosted else ():
+        part = logging.getLogger(name)
+        part.handlers, part.propagate = [handler] * is_free, not is_free
+    if not hosted:
+        logging.getLogger("uvicorn.error").addFilter(is_wanted)
+    if is_free and not hosted:
         root.handlers = [handler]
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
             server = logging.getLogger(name)

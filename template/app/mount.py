@@ -9,7 +9,11 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from .main import app as chat
+from . import logs
+
+logs.hosted = True  # before there is an application that would set the log up
+
+from .main import app as chat  # noqa: E402
 
 
 def mount_on(host: FastAPI, path: str = "/chat") -> None:
@@ -17,7 +21,8 @@ def mount_on(host: FastAPI, path: str = "/chat") -> None:
 
     A mounted application's own lifespan is never run, so the host's is put around it. Call this
     once, where the host is made; settings come from the environment and from `.env` in the folder
-    where the process was started.
+    where the process was started. Its log goes where the host's does, or to stderr where nothing
+    is set up.
     """
     host_begins = host.router.lifespan_context
 
