@@ -89,6 +89,7 @@ class AgentServer(BaseServer):
         self.settings: RunSettings = settings
         offline = settings.is_offline
         self.model = OfflineModel(settings.offline_delay) if offline else build_model(settings)
+        self._picked: dict[str, Model] = {}
 
     def run(
         self,
@@ -157,7 +158,10 @@ class AgentServer(BaseServer):
         if tool not in (None, *self.tools) or asked.model not in (None, *self.models):
             raise CustomStreamError("This choice is not available here. Please make another.")
         if asked.model and not self.settings.is_offline:
-            model = build_model(self.settings.model_copy(update={"model": asked.model}))
+            if asked.model not in self._picked:  # its connections, and tokens, are for many turns
+                given = self.settings.model_copy(update={"model": asked.model})
+                self._picked[asked.model] = build_model(given)
+            model = self._picked[asked.model]
         return RunConfig(
             model=model,
             tracing_disabled=not self.settings.openai_tracing,

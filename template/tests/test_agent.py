@@ -504,6 +504,27 @@ def test_a_client_may_ask_only_for_what_is_listed(
     del talker.tools
 
 
+def test_a_model_that_is_picked_is_made_once(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has connections, and may have tokens, of its own."""
+    made: list[str] = []
+
+    def build(settings: RunSettings) -> ScriptedModel:
+        made.append(settings.model)
+        return ScriptedModel([[assistant_message("ok")]] * 3)
+
+    scripted()
+    monkeypatch.setattr("app.run.build_model", build)
+    monkeypatch.setattr("app.server.Server.models", ("large", "small"))
+    for name in ("large", "small", "large"):
+        assert asking_for(person, model=name)["type"] == "thread.item.done"
+    assert made == ["large", "small"]
+
+
 def test_no_trace_of_a_run_is_made_unless_asked_for(
     person: Person, scripted: Callable[..., ScriptedModel]
 ) -> None:

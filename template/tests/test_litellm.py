@@ -8,6 +8,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,16 +77,49 @@ def test_the_prefix_says_how_a_provider_is_asked_and_its_refusal_is_one_sentence
         ("", "ANTHROPIC_API_KEY"),
         ("gemini/a", "GEMINI_API_KEY"),
         ("bedrock/a", "AWS_ACCESS_KEY_ID"),
+        ("bedrock/a", "AWS_PROFILE"),
+        ("bedrock/a", "AWS_BEARER_TOKEN_BEDROCK"),
+        ("sagemaker/a", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        ("vertex_ai/a", "GOOGLE_APPLICATION_CREDENTIALS"),
     ],
 )
 def test_a_providers_own_variable_counts_as_credentials(
-    monkeypatch: pytest.MonkeyPatch, model: str, variable: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, variable: str
 ) -> None:
     monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert not has_credentials(settings(model=model))
     monkeypatch.setenv(variable, "a-key")
     assert has_credentials(settings(model=model))
     assert not has_credentials(settings(model="elsewhere/a"))
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("bedrock/a", ".aws/config"),
+        ("vertex_ai/a", ".config/gcloud/application_default_credentials.json"),
+        ("ollama/a", ".ollama/id"),
+    ],
+)
+def test_so_does_what_its_own_programs_left_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, file: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not has_credentials(settings(model=model))
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    assert has_credentials(settings(model=model))
+
+
+def test_production_leaves_a_machines_own_identity_to_the_provider(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for model in ("bedrock/a", "vertex_ai/a", "ollama/a"):
+        assert LitellmSettings(app_env="production", model=model).problems() == []
+    [told] = LitellmSettings(app_env="production", model="anthropic/a").problems()
+    assert told.startswith("LITELLM_API_KEY is not set")
 
 
 def test_no_context_variable_is_set_while_garbage_is_collected() -> None:

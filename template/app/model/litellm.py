@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import Model
@@ -13,6 +14,25 @@ from ..config import Address, Key, Section
 if TYPE_CHECKING:
     from agents.extensions.models.litellm_model import LitellmModel
 
+# By which variables and files a provider's own SDK knows who it is; a role of the machine has none.
+AWS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_BEARER_TOKEN_BEDROCK",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "~/.aws",
+)
+GOOGLE = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "~/.config/gcloud/application_default_credentials.json",
+)
+IDENTITIES = {
+    "bedrock": AWS,
+    "sagemaker": AWS,
+    "vertex_ai": GOOGLE,
+    "ollama": ("OLLAMA_API_BASE", "~/.ollama"),
+}
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
 
 
@@ -28,12 +48,14 @@ class LitellmSettings(Section):
 
 
 def has_credentials(settings: LitellmSettings) -> bool:
-    """A key, an address of one's own, or what the provider's own SDK finds in the environment."""
+    """A key, an address of one's own, or what the provider's own SDK finds by itself."""
     if settings.litellm_api_key or settings.litellm_base_url:
         return True
-    provider = (settings.model or DEFAULT_MODEL).partition("/")[0].upper()
-    own = {"BEDROCK": "AWS_ACCESS_KEY_ID", "VERTEX_AI": "GOOGLE_APPLICATION_CREDENTIALS"}
-    return bool(os.environ.get(own.get(provider, f"{provider}_API_KEY")))
+    provider = (settings.model or DEFAULT_MODEL).partition("/")[0]
+    if settings.is_production and provider in IDENTITIES:
+        return True  # as a role of the machine may be, or a workload's
+    signs = IDENTITIES.get(provider, (f"{provider.upper()}_API_KEY",))
+    return any(os.environ.get(sign) or Path(sign).expanduser().exists() for sign in signs)
 
 
 def build_model(settings: LitellmSettings) -> Model:
