@@ -54,7 +54,8 @@ async def open_auth(settings: AnonymousSettings) -> AsyncIterator[Anonymous]:
 async def authenticate(request: Request) -> RequestContext:
     """The visitor whose cookie the request carries, or a new one.
 
-    A new visitor's cookie goes out with the answer. A forged cookie makes a new visitor too.
+    It goes out with the answer, so that it lasts from the last visit on. A forged cookie makes a
+    new visitor.
     """
     settings: AnonymousSettings = request.app.state.settings
     secret = settings.visitor_secret.get_secret_value()
@@ -64,13 +65,11 @@ async def authenticate(request: Request) -> RequestContext:
     # __Host- keeps a sibling subdomain from planting a cookie of its own.
     name = "__Host-visitor" if secure else "visitor"
     cookie = request.cookies.get(name, "")
-    if signer.validate(cookie):
-        return RequestContext(user_id=f"visitor_{signer.unsign(cookie).decode()}")
-    visitor, carrier = secrets.token_hex(16), Response()
-    value = signer.sign(visitor).decode()
+    value = cookie if signer.validate(cookie) else signer.sign(secrets.token_hex(16)).decode()
+    carrier = Response()
     site: Literal["none", "lax"] = "none" if settings.allowed_origins else "lax"
     carrier.set_cookie(name, value, MAX_AGE, secure=secure, httponly=True, samesite=site)
     # Partitioned: browsers that block the cookies of other sites keep this one, a jar per site.
     partition = "; Partitioned" if settings.allowed_origins else ""
     request.state.set_cookie = carrier.headers["set-cookie"] + partition
-    return RequestContext(user_id=f"visitor_{visitor}")
+    return RequestContext(user_id=f"visitor_{signer.unsign(value).decode()}")
