@@ -237,6 +237,20 @@ def test_an_address_that_does_not_lead_to_answers_is_told(
     assert "sesame" not in str(found)
 
 
+@pytest.mark.parametrize("path", ["/chat", "/chat/", "/chat/chatkit", "/api/talk"])
+def test_a_server_below_a_path_or_at_an_address_of_its_own_is_found(
+    examine: Examine, running: Callable[[FastAPI], str], path: str
+) -> None:
+    host = FastAPI(redirect_slashes=False)
+    ending = 'data: {"type": "error", "message": "Here."}\n\n'
+    for at in ("/chat/chatkit", "/api/talk"):
+        answer = Response(ending, media_type="text/event-stream")
+        host.add_api_route(at, lambda answer=answer: answer, methods=["POST"])
+    url = running(host) + path
+    found = examine("--url", url, "--header", "authorization: Bearer sesame", **fresh())
+    assert "ended in an error: Here." in found["stream"].told
+
+
 def test_an_address_where_nothing_is_is_told(examine: Examine) -> None:
     found = examine("--url", "http://127.0.0.1:9", "--header", "a: b", **fresh())
     assert found["stream"].told == first_event.UNREACHED

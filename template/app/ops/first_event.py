@@ -42,6 +42,10 @@ class Wrong(Exception):
     """What is wrong and how to mend it, in words for everyone."""
 
 
+class NotThere(Wrong):
+    """Nothing answers to this address."""
+
+
 class Skipped(Exception):
     """Why there is nothing to tell."""
 
@@ -71,14 +75,17 @@ class Arrivals:
 async def first_event(url: str, headers: dict[str, str]) -> str:
     """How a message was answered at `url`. Raises Wrong, and Skipped where it cannot be told."""
     address = httpx.URL(url if "://" in url else f"https://{url}")
-    if address.path in ("", "/"):
-        address = address.copy_with(path="/chatkit")
+    base = address.path.rstrip("/").removesuffix("/chatkit")
     origin = f"{address.scheme}://{address.netloc.decode()}"
     sent = {"origin": origin} | headers | {"content-type": "application/json"}
     limits = httpx.Timeout(CONNECT, read=SILENCE)
     try:
         async with httpx.AsyncClient(headers=sent, timeout=limits) as client:
-            arrived = await watch(client, address)
+            await client.get(address.copy_with(path=f"{base}/health"))  # to have the connection
+            try:
+                arrived = await watch(client, address.copy_with(path=f"{base}/chatkit"))
+            except NotThere:  # which a proxy may have at another address
+                arrived = await watch(client, address)
     except (httpx.ReadTimeout, httpx.WriteTimeout):
         raise Wrong(SILENT) from None
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
@@ -89,13 +96,13 @@ async def first_event(url: str, headers: dict[str, str]) -> str:
 
 
 async def watch(client: httpx.AsyncClient, address: httpx.URL) -> Arrivals:
-    await client.get(address.copy_with(path="/health"))  # so that the connection is there
     arrived, began = Arrivals(), perf_counter()
     body = {"type": "threads.create", "params": {"input": INPUT}}
     async with client.stream("POST", address, json=body) as response:
         if response.status_code != 200:
+            kind = NotThere if response.status_code in (404, 405) else Wrong
             told = BY_STATUS.get(response.status_code, ANY_STATUS)
-            raise Wrong(told.format(response.status_code))
+            raise kind(told.format(response.status_code))
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             raise Wrong(OTHER)
         async for line in response.aiter_lines():
