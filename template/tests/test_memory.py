@@ -29,3 +29,12 @@ def test_the_memory_store_does_not_serve_several_workers(
     with pytest.raises(SystemExit, match="more than one worker"):
         stop_on_problems(settings())
     stop_on_problems(settings(allow_memory_store=True))
+
+
+@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "UVICORN_WORKERS"])
+def test_nor_several_that_the_environment_asks_for(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "4")
+    with pytest.raises(SystemExit, match="more than one worker"):
+        stop_on_problems(settings())

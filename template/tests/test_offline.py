@@ -107,6 +107,28 @@ def test_a_schema_that_contains_itself_comes_to_an_end() -> None:
     assert "next" in calls(result)[0][1]["start"]
 
 
+def test_an_optional_part_like_the_whole_is_made_where_it_is_named() -> None:
+    node = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "parent": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]},
+        },
+    }
+    fields = {"node": {"$ref": "#/$defs/n"}}
+    tool = FunctionTool(
+        "plant",
+        "",
+        {"$defs": {"n": node}, "type": "object", "properties": fields},
+        a_tool("plant", {}).on_invoke_tool,
+        strict_json_schema=False,
+    )
+    result, _ = turn("plant an oak", tool)
+    assert calls(result)[0][1]["node"] == {"name": "oak", "parent": None}
+    result, _ = turn("plant an oak with the parent", tool)
+    assert calls(result)[0][1]["node"]["parent"]["parent"] is None
+
+
 def test_the_answer_comes_word_by_word_() -> None:
     started = time.perf_counter()
     result, events = turn("Hello there", model=OfflineModel(delay=0.01))

@@ -626,3 +626,24 @@ def test_a_store_that_is_closed_takes_nothing_more(path: Path, errors: Errors) -
     wait_until(lambda: threading.active_count() <= before)
     assert errors() == []
     assert [file.name for file in path.parent.iterdir()] == ["chat.db"]
+
+
+def test_the_readmes_statement_leaves_nothing_of_what_was_deleted(tmp_path: Path) -> None:
+    """Beside the running server: what was deleted before is in neither of the store's files."""
+    path, secret = tmp_path / "chat.db", "a secret of hers"
+
+    def kept() -> bytes:
+        return b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+    async def check(store: SqliteStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        for number in range(30):
+            await store.add_thread_item(thread.id, message(thread, f"{secret} {number}"), ME)
+        await store.delete_thread(thread.id, ME)
+        assert secret.encode() in kept()
+        with closing(sqlite3.connect(path)) as other:
+            other.executescript("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+        assert secret.encode() not in kept()
+
+    with_store(check, path)

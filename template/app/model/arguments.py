@@ -35,6 +35,7 @@ class Words:
             return self._choice(options, schema, name) if isinstance(options, list) else None
         match schema.get("type"):
             case "object":
+                self.left = re.sub(mention(name), ";", self.left, count=1, flags=FLAGS)
                 return self._object(schema.get("properties", {}))
             case "array":
                 self.lists += 1  # a schema may contain itself

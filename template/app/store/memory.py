@@ -48,8 +48,9 @@ class MemorySettings(Section):
 
 
 def several_workers() -> bool:
-    """Whether the command line or WEB_CONCURRENCY asks for more than one worker process."""
-    command = " ".join([*sys.argv[1:], "--workers", os.environ.get("WEB_CONCURRENCY", "")])
+    """Whether the command line or the environment asks for more than one worker process."""
+    named = [os.environ.get(name, "") for name in ("WEB_CONCURRENCY", "UVICORN_WORKERS")]
+    command = " ".join([*sys.argv[1:], *(f"--workers {count}" for count in named)])
     asked = re.findall(r"(?:^| )(?:--workers[ =]|-w ?)(\d+)", command)
     return any(int(count) > 1 for count in asked)
 
