@@ -248,6 +248,33 @@ def test_a_recopy_gives_the_templates_text_back_and_leaves_files_of_ones_own(
     assert left == tree(fresh)
 
 
+def test_the_desk_that_its_owner_deleted_stays_deleted(template: Path, tmp_path: Path) -> None:
+    answers = asked(BASE | {"level": "production"})
+    project = render(template, tmp_path / "project", answers)
+    shutil.rmtree(project / "app" / "desk")
+    update(project, {"store": "sqlite"})
+    assert is_clean(project)
+    assert (project / "app" / "store" / "sqlite.py").exists()
+    assert not (project / "app" / "desk").exists()
+
+
+def test_a_compose_file_of_another_name_is_not_put_in_the_shade(
+    project: Make,
+) -> None:
+    """Docker would read compose.yaml and not the other."""
+    grown = project(BASE)
+    (grown / "docker-compose.yml").write_text("services: {}\n")
+    update(grown, {"level": "production"})
+    assert (grown / "Dockerfile").exists()
+    assert not (grown / "compose.yaml").exists()
+    commit(grown, "Grow")
+    run(COPIER, "recopy", "--defaults", "--overwrite", cwd=grown)
+    assert not (grown / "compose.yaml").exists()
+    update(grown, {"store": "sqlite"})
+    assert not (grown / "compose.yaml").exists()
+    assert is_clean(grown)
+
+
 # Released versions
 
 CHANGELOG = "CHANGELOG.md"

@@ -33,11 +33,12 @@ def levels_up() -> list[tuple[str, str]]:
 
 
 def edit(project: Path) -> None:
-    """New instructions and a new tool, a method, a module, a paragraph and a dependency."""
+    """New instructions, a new tool, a method, a module, a paragraph, a dependency, a file less."""
     replace(project / "README.md", "\n## Start", "\nWe sell doors.\n\n## Start")
     replace(project / "pyproject.toml", '    "fastapi', '    "doors>=1",\n    "fastapi')
     (project / "app" / "doors.py").write_text('"""Our doors."""\n')
     (project / ".env").write_text("VISITOR_SECRET=mine\n")
+    (project / "AGENTS.md").unlink()
     server = project / "app" / "server.py"
     server.write_text(server.read_text() + NEW_METHOD)
     if (project / "app" / "agent.py").exists():
