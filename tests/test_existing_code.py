@@ -50,6 +50,11 @@ packages:
   better-auth@1.7.6:
     resolution: {integrity: sha512-AA==}
 """
+# As pnpm writes it where it is pinned itself, or configured by packages.
+TWO_LOCKS = f"---\nlockfileVersion: '9.0'\n---\n{PNPM_LOCK}"
+PINNED = json.dumps({"name": "web", "packageManager": "pnpm@12.21.0"}, indent=2)
+CONFIGURED = "configDependencies:\n  is-number: 7.0.0\n"
+INSTALLED = "node_modules/better-auth/package.json"
 NPM_LOCK = json.dumps({"packages": {"": {}, "node_modules/better-auth": {"version": "1.7.6"}}})
 BUN_LOCK = """{
   "lockfileVersion": 1,
@@ -68,6 +73,7 @@ BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
         (BETTER_AUTH, {"auth": "jwt"}),
         ({"web/node_modules/better-auth/package.json": "{}"}, {"auth": "jwt"}),
         ({"pnpm-lock.yaml": PNPM_LOCK}, {"auth": "jwt"}),
+        ({f"node_modules/.pnpm/better-auth@1.7.6/{INSTALLED}": "{}"}, {"auth": "jwt"}),
         ({"package.json": package(), "package-lock.json": NPM_LOCK}, {"auth": "jwt"}),
         ({"bun.lock": BUN_LOCK}, {"auth": "jwt"}),
         ({"package.json": package(**{"@clerk/nextjs": "6"})}, {"auth": "jwt"}),
@@ -82,6 +88,8 @@ BETTER_AUTH = {"package.json": package(**{"better-auth": "^1.7", "next": "16"})}
         ({"package.json": package(react="19")}, {"auth": "anonymous"}),
         ({"pnpm-lock.yaml": "packages:\n  better-authority@1.0.0: {}\n"}, {"auth": "anonymous"}),
         ({"svelte.config.js": "", "package-lock.json": "{\n\t}"}, {"auth": "anonymous"}),
+        ({"package.json": PINNED, "pnpm-lock.yaml": TWO_LOCKS}, {"auth": "anonymous"}),
+        ({"pnpm-workspace.yaml": CONFIGURED, "pnpm-lock.yaml": TWO_LOCKS}, {"auth": "anonymous"}),
         ({"package.json": "[]", "compose.yaml": ""}, {"auth": "anonymous", "store": "memory"}),
         ({"compose.yaml": "services: [redis]\n"}, {"store": "memory"}),
         ({"compose.yaml": compose("redis:8")}, {"store": "memory"}),
@@ -351,6 +359,8 @@ def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_pat
 
 # What else is told
 
+SHOP = "from fastapi import FastAPI\napp = FastAPI()\n"
+
 
 @pytest.fixture(scope="module")
 def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -393,6 +403,14 @@ def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             {".env.example": "# The database.\nDATABASE_URL=postgresql://db/shop\n"},
             [".env.example has a DATABASE_URL of PostgreSQL", "--data store=postgres"],
         ),
+        # Imports reach another folder than the host's own does.
+        (
+            {"src/shop/__init__.py": "", "src/shop/main.py": SHOP},
+            ["from chat.app.mount import mount_on", "on PYTHONPATH, from where these lines import"],
+        ),
+        ({"main.py": SHOP + "mount_on(app, '/chat')\n"}, ["`app` in main.py mounts this project."]),
+        ({"main.py": "\ufeff" + SHOP}, ["To answer at /chat/chatkit of `app` in main.py, line 2"]),
+        ({f"a/m{n}.py": "" for n in range(3000)}, ["Only the first 3000 files"]),
         # What cannot be read is passed over, and nothing of it is ever run.
         ({"odd.py": "def (\n", "bad.py": "\x00"}, ["nothing else is here"]),
         ({"run.py": "raise SystemExit('FastAPI')\n"}, ["nothing else is here"]),
@@ -409,15 +427,21 @@ def test_what_is_around_is_told(joined: Path, files: Files, wanted: list[str]) -
         assert text in said
 
 
-def test_a_project_that_no_import_can_reach_is_told_to_move_or_to_run_beside(
-    template: Path, tmp_path: Path
+@pytest.mark.parametrize("folder", ["my-chat", "lambda/chat"])
+def test_a_name_that_no_import_can_have_is_none(
+    template: Path, tmp_path: Path, folder: str
 ) -> None:
-    host = write(tmp_path / "host", BARE)
-    commit(host, "Before")
-    project = render(template, host / "my-chat", {"level": "hello"})
-    said = told(project)
+    commit(write(tmp_path / "host", BARE), "Before")
+    said = told(render(template, tmp_path / "host" / folder, {"level": "hello"}))
     assert "cannot import this project from where it lies" in said
     assert "run it beside as a service" in said
+
+
+def test_an_answer_that_is_so_already_is_not_advised(template: Path, tmp_path: Path) -> None:
+    commit(write(tmp_path / "host", {"auth.py": "HTTPBearer\n"}), "Before")
+    said = told(render(template, tmp_path / "host" / "chat", {"level": "hello", "auth": "jwt"}))
+    assert "People are known by bearer tokens (HTTPBearer), in auth.py, line 1." in said
+    assert "--data auth" not in said
 
 
 def test_a_pyproject_that_was_there_before_is_told(template: Path, tmp_path: Path) -> None:

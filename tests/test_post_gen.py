@@ -198,6 +198,33 @@ def test_what_is_missing_in_the_environment_is_added(project: Project) -> None:
     assert lost.exists()
 
 
+def test_what_its_owner_installed_beside_stays(project: Project) -> None:
+    project.first_steps()
+    python = str(project.root / ".venv" / "bin" / "python")
+    uv = shutil.which("uv", path=project.environ["PATH"])
+    assert uv
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, "iniconfig"], check=True)
+    project.edit("pyproject.toml", '"h11"', '"h11", "six"')
+    assert project.first_steps()["environment"] == "done: uv sync"
+    assert subprocess.run([python, "-c", "import six, iniconfig"]).returncode == 0
+
+
+def test_nothing_is_installed_by_a_pyproject_of_another(project: Project) -> None:
+    project.write("app/mount.py", "")
+    project.write("pyproject.toml", "[tool.black]\nline-length = 99\n")
+    report = project.report()
+    assert report["environment"].startswith("skipped: pyproject.toml is yours")
+    assert report["request"].startswith("skipped: pyproject.toml is not the template's")
+    assert not (project.root / "uv.lock").exists()
+
+
+def test_a_draft_of_its_owners_beside_an_env_file_stays(project: Project) -> None:
+    project.write(".env", "A=1\n")
+    project.write(".env.tmp", "mine\n")
+    project.first_steps()
+    assert (project.root / ".env.tmp").read_text() == "mine\n"
+
+
 def test_an_interrupted_run_goes_on_the_next_time(project: Project) -> None:
     project.without("uv")
     hook = [sys.executable, "-Es", str(project.root / "hooks" / "post_gen.py")]
@@ -435,6 +462,7 @@ def test_a_silent_server_is_cut(served: Project) -> None:
 @pytest.mark.parametrize("hook", sorted(path.name for path in HOOKS.glob("*.py")))
 def test_a_hook_is_plain_python_of_the_standard_library(hook: str) -> None:
     source = (HOOKS / hook).read_text()
+    ast.parse(source, feature_version=(3, 9))  # it says itself where a newer one is needed
     nodes = list(ast.walk(ast.parse(source)))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     own = {path.stem for path in HOOKS.glob("*.py")}

@@ -86,6 +86,8 @@ def test_a_file_that_git_holds_for_unmerged_is_named(project: Project) -> None:
 def test_edits_that_found_no_place_are_named(project: Project) -> None:
     project.write("app/answer.py.rej", "--- a\n+++ b\n")
     assert "edits that found no place are in app/answer.py.rej" in project.failure()
+    project.write(".gitignore", "*.rej\n.venv/\n")  # as many have for all of their repositories
+    assert "edits that found no place are in app/answer.py.rej" in project.failure()
 
 
 def test_without_git_it_does_not_pretend_to_have_looked(project: Project) -> None:
@@ -167,13 +169,13 @@ def test_pending_migrations_are_named(
             "production",
             "",
             "level production is meant for auth jwt and store postgres: commit, then "
-            "`copier update --defaults --data auth=jwt --data store=postgres`",
+            "`uvx copier update --defaults --data auth=jwt --data store=postgres`",
         ),
         (
             "production",
             "auth: jwt",
             "level production is meant for store postgres: commit, then "
-            "`copier update --defaults --data store=postgres`",
+            "`uvx copier update --defaults --data store=postgres`",
         ),
     ],
 )

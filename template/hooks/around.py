@@ -7,11 +7,13 @@ from __future__ import annotations
 import ast
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from pathlib import Path
 
-from steps import ROOT, run
+from steps import ANSWERS, ROOT, answer_in, ours_is_missing, run
 
 NOTE = "The template's file"
 ELSEWHERE = (
@@ -41,6 +43,8 @@ class Found:
     routes: list[str] = field(default_factory=list)
     stores: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # by what they are known: where
+    mounts: set[tuple[str, Path]] = field(default_factory=set)  # of an application, in a file
+    all_seen: bool = True
 
 
 def around() -> Path:
@@ -55,25 +59,30 @@ def around() -> Path:
     return ROOT.parent if any((ROOT.parent / name).is_file() for name in MADE_OF) else ROOT
 
 
-def python_files(folder: Path) -> Iterator[Path]:
-    """Files of Python below the folder that are not this project's own."""
+def python_files(folder: Path) -> Iterator[Path | None]:
+    """Files of Python below the folder; None where there are too many to look at the rest."""
     left = MOST_FILES
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(n for n in folders if n not in PRUNED and not n.startswith("."))
         for path in (Path(parent, name) for name in sorted(names) if name.endswith(".py")):
             left -= 1
             if left < 0:
+                yield None
                 return
             yield path
 
 
 def look_around(folder: Path) -> Found:
     found = Found()
+    warnings.simplefilter("ignore")  # what Python says of the owner's texts
     for path in python_files(folder):
+        if path is None:
+            found.all_seen = False
+            break
         try:
-            text = path.read_text(encoding="utf-8") if path.stat().st_size < LONGEST else ""
-            if not is_the_templates(text):
-                look_at(ast.parse(text), path, path.relative_to(folder).as_posix(), found)
+            code = path.read_bytes() if path.stat().st_size < LONGEST else b""
+            if not is_the_templates(code[:1000].decode(errors="replace")):
+                look_at(ast.parse(code), path, path.relative_to(folder).as_posix(), found)
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue  # what nobody can read is no application
     return found
@@ -86,46 +95,51 @@ def is_the_templates(text: str) -> bool:
 def look_at(tree: ast.Module, path: Path, name: str, found: Found) -> None:
     for node in ast.walk(tree):
         place = f"{name}, line {getattr(node, 'lineno', 1)}"
-        match node:
-            case (
-                ast.Assign(targets=[ast.Name(id=variable)], value=ast.Call(func=func))
-                | ast.AnnAssign(target=ast.Name(id=variable), value=ast.Call(func=func))
-            ) if last_name(func) == "FastAPI":
-                found.apps.append((variable, path, node.end_lineno or node.lineno))
-            case ast.ClassDef(bases=bases) if "ChatKitServer" in map(last_name, bases):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            is_app = isinstance(node.value, ast.Call) and last_name(node.value.func) == "FastAPI"
+            if is_app and len(targets) == 1 and isinstance(targets[0], ast.Name):
+                found.apps.append((targets[0].id, path, node.end_lineno or node.lineno))
+        elif isinstance(node, ast.ClassDef):
+            bases = [last_name(base) for base in node.bases]
+            if "ChatKitServer" in bases:
                 found.servers.append(f"{node.name} in {place}")
-            case ast.ClassDef(bases=bases) if "Store" in map(last_name, bases):
+            elif "Store" in bases:
                 found.stores.append(f"{node.name} in {place}")
-            case ast.Call(args=[ast.Constant(value=str(route)), *_], func=ast.Attribute()) if (
-                route.rstrip("/").endswith("/chatkit")
-            ):
+        elif isinstance(node, ast.Call) and last_name(node.func) == "mount_on" and node.args:
+            found.mounts.add((last_name(node.args[0]), path))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            route = getattr(node.args[0], "value", None)
+            if isinstance(route, str) and route.rstrip("/").endswith("/chatkit"):
                 found.routes.append(f"{route} in {place}")
-            case ast.Constant(value=str(word)) | ast.Name(id=word) | ast.alias(name=word):
-                if word in KNOWN_BY:
-                    found.people.setdefault(word, place)
+        word = getattr(node, {ast.Constant: "value", ast.Name: "id"}.get(type(node), "name"), None)
+        if isinstance(word, str) and word in KNOWN_BY:
+            found.people.setdefault(word, place)
 
 
 def last_name(node: ast.expr) -> str:
     """`FastAPI` of `FastAPI`, `fastapi.FastAPI` and `FastAPI[...]`."""
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-        case ast.Subscript(value=value):
-            return last_name(value)
-    return ""
+    if isinstance(node, ast.Subscript):
+        return last_name(node.value)
+    return getattr(node, "id", getattr(node, "attr", ""))
 
 
-def module_for(host: Path) -> str | None:
-    """What this project's package is called in an import of `host`; None where it cannot be."""
+def module_for(host: Path) -> tuple[str, Path | None]:
+    """What this project's package is called in an import of `host`; empty where it cannot be.
+
+    Beside it the folder from which it is imported, where the host's own is another.
+    """
     root = host.parent
     while (root / "__init__.py").is_file():
         root = root.parent
-    while not ROOT.is_relative_to(root):
+    own = root
+    while root not in (ROOT, *ROOT.parents):
         root = root.parent
     parts = [*ROOT.relative_to(root).parts, "app"]
-    if len(parts) == 1 and (root / "app").is_dir() and host.is_relative_to(root / "app"):
-        return None
-    return ".".join(parts) if all(part.isidentifier() for part in parts) else None
+    if len(parts) == 1 and root / "app" in host.parents:
+        return "", None
+    can_be = all(part.isidentifier() and not iskeyword(part) for part in parts)
+    return ".".join(parts) if can_be else "", None if root == own else root
 
 
 def describe() -> str:
@@ -133,16 +147,12 @@ def describe() -> str:
     folder = around()
     found = look_around(folder)
     lines = [*servers_present(found), *mounting(found, folder), *answers_for(found, folder)]
+    if not found.all_seen:
+        lines.append(f"Only the first {MOST_FILES} files of Python were looked at.")
     if ours_is_missing():
         lines.append("pyproject.toml is yours and names no openai-chatkit: nothing can start here.")
         lines.append("Copy the project into a folder of its own instead, as in backend/chat.")
     return "\n    ".join([f"looked at {folder}:", *lines]) if lines else "nothing else is here"
-
-
-def ours_is_missing() -> bool:
-    project = ROOT / "pyproject.toml"
-    text = project.read_text(encoding="utf-8", errors="replace") if project.is_file() else ""
-    return (ROOT / "app" / "mount.py").is_file() and "openai-chatkit" not in text
 
 
 def servers_present(found: Found) -> Iterable[str]:
@@ -158,28 +168,36 @@ def servers_present(found: Found) -> Iterable[str]:
 
 def mounting(found: Found, folder: Path) -> Iterable[str]:
     for variable, path, line in found.apps:
-        module = module_for(path)
+        if (variable, path) in found.mounts:
+            yield f"`{variable}` in {path.relative_to(folder).as_posix()} mounts this project."
+            continue
+        module, root = module_for(path)
         place = f"{path.relative_to(folder).as_posix()}, line {line}"
-        if module is None:
+        if not module:
             yield f"`{variable}` in {place} cannot import this project from where it lies:"
             yield ELSEWHERE
             continue
         yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
         yield f"    from {module}.mount import mount_on"
         yield f'    mount_on({variable}, "/chat")'
-        yield f"It needs the dependencies of {ROOT / 'pyproject.toml'} too, and then runs in UTC."
+        if root:
+            yield f"and start it with {root} on PYTHONPATH, from where these lines import."
+        here = os.path.relpath(ROOT, folder)
+        yield f"It needs the dependencies of {ROOT / 'pyproject.toml'} too (`uv add ./{here}`),"
+        yield f"reads .env where the process starts (copy what {here}/.env has), and runs in UTC."
         yield "Or run this project beside it, as a service of its own."
 
 
 def answers_for(found: Found, folder: Path) -> Iterable[str]:
     for word, place in found.people.items():
         known_by, answer = KNOWN_BY[word]
-        command = f"`copier update --defaults --data auth={answer}`"
-        yield f"People are known by {known_by}, in {place}." + (f" {command}" if answer else "")
+        command = f" `uvx copier update --defaults --data auth={answer}`"
+        is_new = answer and answer != answer_in(ANSWERS, "auth")
+        yield f"People are known by {known_by}, in {place}." + (command if is_new else "")
     if not (ROOT / "app" / "store" / "postgres.py").is_file():
         for example in filter(names_postgres, {ROOT / ".env.example", folder / ".env.example"}):
             yield f"{example} has a DATABASE_URL of PostgreSQL."
-            yield "`copier update --defaults --data store=postgres` keeps conversations there."
+            yield "`uvx copier update --defaults --data store=postgres` keeps conversations there."
 
 
 def names_postgres(example: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Make a freshly rendered project ready to chat: `python hooks/post_gen.py`, as often as you like.
+"""Make a freshly rendered project ready to chat: `python3 hooks/post_gen.py`, as often as you like.
 The template's file: improvements arrive through `copier update`.
 
 Five steps, one line each: `.env`, the environment, the git repository, code that is here and how to
@@ -34,6 +34,7 @@ from steps import (
     last_words,
     make_environment,
     must,
+    ours_is_missing,
     perform,
     project_python,
     run,
@@ -55,9 +56,9 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def make_env_file() -> str:
     example, target, draft = ROOT / ".env.example", ROOT / ".env", ROOT / ".env.tmp"
-    draft.unlink(missing_ok=True)  # an interrupted run's
     if os.path.lexists(target):
         return ALREADY
+    draft.unlink(missing_ok=True)  # an interrupted run's
     if not example.is_file():
         raise StepFailed(".env.example is missing, from which .env is made")
     text = EMPTY_SECRET.sub(
@@ -107,6 +108,8 @@ def first_commit(git: str) -> str:
 
 
 def ask_server() -> str:
+    if ours_is_missing():
+        return "skipped: pyproject.toml is not the template's"
     main = ROOT / "app" / "main.py"
     if not main.is_file():
         raise StepFailed("app/main.py is missing, so there is no server to ask")

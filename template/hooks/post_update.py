@@ -1,4 +1,4 @@
-"""Look after a project that has been updated: `python hooks/post_update.py`, as often as you like.
+"""Look after a project that has been updated: `python3 hooks/post_update.py`, as often as you like.
 The template's file: improvements arrive through `copier update`.
 
 One line a step: conflicts, which Copier leaves in the files without a word, the environment, the
@@ -14,8 +14,10 @@ import shutil
 import sys
 
 from steps import (
+    ANSWERS,
     ROOT,
     StepFailed,
+    answer_in,
     last_words,
     make_environment,
     must,
@@ -26,7 +28,6 @@ from steps import (
 )
 
 TEST_SECONDS, DATABASE_SECONDS = 3600, 60
-ANSWERS = ".copier-answers.yml"
 # What a level is made for, beside what it does: other answers work as well.
 MEANT_FOR = {"production": {"auth": "jwt", "store": "postgres"}}
 
@@ -51,7 +52,8 @@ def find_conflicts() -> str:
         raise StepFailed(
             f"your edits and the template's meet in {places}: keep what is right there"
         )
-    rejected = must(git, "ls-files", "--others", "--exclude-standard", "--", "*.rej").splitlines()
+    others = ("--others", "--exclude", ".venv", "--", "*.rej")  # also such as git ignores
+    rejected = must(git, "ls-files", *others).splitlines()
     if rejected:
         raise StepFailed(
             f"edits that found no place are in {listed(rejected)}: put them in by hand"
@@ -69,7 +71,7 @@ def listed(names: list[str]) -> str:
 def name_settings() -> str:
     """The settings of `.env.example` that `.env` does not speak of, with their meaning."""
     if not (ROOT / ".env").is_file():
-        return "skipped: there is no .env, `python hooks/post_gen.py` makes it"
+        return "skipped: there is no .env, `python3 hooks/post_gen.py` makes it"
     has = {name for name, _, _ in settings_in(".env")} | set(os.environ)
     new = [found for found in settings_in(".env.example") if found[0] not in has]
     if not new:
@@ -84,7 +86,9 @@ def name_settings() -> str:
 
 def settings_in(file: str) -> list[tuple[str, str, str]]:
     """Name, value and the comment above of each setting, also of those that a # switches off."""
-    found, comment, ended = list[tuple[str, str, str]](), list[str](), False
+    found: list[tuple[str, str, str]] = []
+    comment: list[str] = []
+    ended = False
     for line in (ROOT / file).read_text(encoding="utf-8", errors="replace").splitlines():
         if match := SETTING.fullmatch(line) or SWITCHED_OFF.fullmatch(line):
             found.append((match[1], match[2].strip(), short(" ".join(comment), 300)))
@@ -119,23 +123,17 @@ def name_migrations() -> str:
 
 def name_answers() -> str:
     """After a change of the level, the answers that the new one is meant for."""
-    before = run("git", "show", f"HEAD:./{ANSWERS}").stdout
-    level = answer_in((ROOT / ANSWERS).read_text(encoding="utf-8"), "level")
+    before = run("git", "show", f"HEAD:./{ANSWERS.name}").stdout
+    level = answer_in(ANSWERS, "level")
     if answer_in(before, "level") in (level, None):
         return "the level is as it was"
-    now = (ROOT / ANSWERS).read_text(encoding="utf-8")
     meant = MEANT_FOR.get(level or "", {})
-    other = {name: value for name, value in meant.items() if answer_in(now, name) != value}
+    other = {name: value for name, value in meant.items() if answer_in(ANSWERS, name) != value}
     if not other:
         return f"level {level} goes well with your other answers"
     data = " ".join(f"--data {name}={value}" for name, value in other.items())
     words = listed([f"{name} {value}" for name, value in other.items()])
-    return f"level {level} is meant for {words}: commit, then `copier update --defaults {data}`"
-
-
-def answer_in(text: str, name: str) -> str | None:
-    match = re.search(rf"^{name}: *(.*?) *$", text, re.MULTILINE)
-    return match[1].strip("'\"") if match else None
+    return f"level {level} is meant for {words}: commit, then `uvx copier update --defaults {data}`"
 
 
 def run_tests() -> str:

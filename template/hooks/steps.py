@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 UNFINISHED = VENV / "unfinished"  # there while pip works in it
+ANSWERS = ROOT / ".copier-answers.yml"
 ALREADY = "already there"
 
 COMMAND_SECONDS, INSTALL_SECONDS = 60, 1800
@@ -73,16 +74,32 @@ def must(*command: str, seconds: float = COMMAND_SECONDS) -> str:
     return result.stdout.strip()
 
 
+def ours_is_missing() -> bool:
+    """Whether pyproject.toml is another's, so that there is nothing to install or to start."""
+    project = ROOT / "pyproject.toml"
+    text = project.read_text(encoding="utf-8", errors="replace") if project.is_file() else ""
+    return (ROOT / "app" / "mount.py").is_file() and "openai-chatkit" not in text
+
+
+def answer_in(answers: Path | str, name: str) -> str | None:
+    text = answers if isinstance(answers, str) else answers.read_text(encoding="utf-8")
+    match = re.search(rf"^{name}: *(.*?) *$", text, re.MULTILINE)
+    return match[1].strip("'\"") if match else None
+
+
 def make_environment() -> str:
+    if ours_is_missing():
+        return "skipped: pyproject.toml is yours and names no openai-chatkit"
     if VENV.exists() and (UNFINISHED.exists() or run(str(VENV_PYTHON), "-c", "").returncode):
         VENV_PYTHON.unlink(missing_ok=True)  # first, so that a half-removed one counts as half-made
         shutil.rmtree(VENV)
     uv = shutil.which("uv")
     if uv is None:
         return install_with_pip()
-    if run(uv, "sync", "--check", seconds=INSTALL_SECONDS).returncode == 0:
+    sync = (uv, "sync", "--inexact")  # what else somebody has installed there stays
+    if run(*sync, "--check", seconds=INSTALL_SECONDS).returncode == 0:
         return ALREADY
-    must(uv, "sync", seconds=INSTALL_SECONDS)
+    must(*sync, seconds=INSTALL_SECONDS)
     return "done: uv sync"
 
 
@@ -130,7 +147,7 @@ def perform(hook: str, steps: dict[str, Callable[[], str]]) -> int:
 
     It is 1 with one sentence on stderr when a step fails, 130 when it is interrupted.
     """
-    again = f"run `python {hook}` again"
+    again = f"run `{Path(sys.executable).stem} {hook}` again"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
