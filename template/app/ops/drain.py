@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from multiprocessing import parent_process
 from types import FrameType
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from ..errors import ApiError, logger
 DRAINING = "The server is shutting down."
 CUT = "The server had to restart before the answer was whole. What was said is kept."
 ECHO = 2.0
+PAUSE = 0.1  # seconds
 Handlers = dict[int, Callable[[int, FrameType | None], Any]]
 
 
@@ -83,6 +85,16 @@ class Drain:
         if not self._closed:
             self._closed = True
             self._loop.call_later(self.settings.shutdown_grace, self._cut)
+            self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """Close the sockets. Those of a worker take connections on in its parent, which reads none.
+
+        So a worker answers what comes until its last turn has ended.
+        """
+        if parent_process() and self.app.state.turns and not self._was_cut:
+            self._loop.call_later(PAUSE, self._leave, number)
+        else:
             self.own[number](number, None)
 
     def _cut(self) -> None:
