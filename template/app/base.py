@@ -99,6 +99,9 @@ class BaseServer(ChatKitServer[RequestContext]):
         """Why nobody can be answered now, or None."""
         return await self.store.ready()
 
+    async def close(self) -> None:
+        """The last turn has ended; the store is open still."""
+
     def explain(self, error: Exception) -> ck.ErrorEvent:
         """What the person reads when an answer fails; the log has the rest."""
         return error_event(error)

@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.server, app.state.turns = Server(store, settings), turns
             yield
             await stop_all(turns)
+            await app.state.server.close()
 
     schema = None if settings.is_production else "/openapi.json"
     app = FastAPI(title="Chat", lifespan=lifespan, openapi_url=schema, redirect_slashes=False)

@@ -9,6 +9,7 @@ from agents import Agent, Runner
 from agents import InputGuardrailTripwireTriggered as InputTripwire
 from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from chatkit import types as ck
+from chatkit.store import NotFoundError
 
 from .base import Events
 from .context import RequestContext
@@ -73,6 +74,16 @@ class TitleServer(TelemetryServer):
             thread.title = title.strip(' "\n.')[:LONGEST] or None
             await self.store.save_thread(thread, context=context)
             return thread.title or ""
+        except NotFoundError:  # it was deleted meanwhile
+            return ""
         except Exception as error:
             report(error, "a thread got no title. ")
             return ""
+
+    async def close(self) -> None:
+        await super().close()
+        if self._naming:
+            late = (await asyncio.wait(self._naming, timeout=PATIENCE))[1]
+            for naming in late:
+                naming.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

@@ -13,7 +13,7 @@ from agents.testing import ScriptedModel, assistant_message
 from app.run import RunSettings
 
 from .chat import Json, Person, thread_id_of
-from .conftest import RunningServer, wait_until
+from .conftest import RunningServer, serve, wait_until
 
 
 class Titling(ScriptedModel):
@@ -70,6 +70,32 @@ def test_a_title_that_takes_long_is_there_at_the_next_reload(
     assert told(events) == []
     assert title_of(person, thread_id_of(events)) is None
     wait_until(lambda: title_of(person, thread_id_of(events)) == "A lost parcel")
+
+
+def test_the_end_of_the_server_waits_for_a_title_that_is_thought_of(
+    server: RunningServer,
+    person: Person,
+    titling: Callable[..., Titling],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    titling(seconds=0.5)
+    monkeypatch.setattr("app.titles.PATIENCE", 0.0)
+    thread_id = thread_id_of(person.say("Where is my parcel?"))
+    monkeypatch.setattr("app.titles.PATIENCE", 5.0)
+    server.run(server.app.state.server.close())
+    assert title_of(person, thread_id) == "A lost parcel"
+
+
+def test_the_end_of_the_server_comes_while_the_store_is_open() -> None:
+    ended: list[str] = []
+    with serve() as other:
+
+        async def close() -> None:
+            ended.append((await other.app.state.server.store.ready()) or "store is open")
+
+        other.app.state.server.close = close
+        other.stop()
+    assert ended == ["store is open"]
 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.6], ids=["in time", "late"])
