@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from agents import Usage
@@ -242,6 +243,24 @@ def test_sums_are_an_owners_and_a_days_alone() -> None:
         assert await usage.of_day(ME.owner, "2026-01-01") == counts(9, 18, 90, 36)
         assert await usage.of_day(ME.owner, "2026-01-02") == one
         assert await usage.of_day(ME.owner, "2026-01-03") == Counter()
+
+    run(check)
+
+
+def test_what_is_sent_again_counts_once_also_after_others() -> None:
+    """As where the answer to a statement was lost, and the turn's title was counted meanwhile."""
+
+    async def check(store: BaseStore) -> None:
+        usage, one = UsageStore(store), counts(1, 1, 10, 4)
+        first = uuid4().hex
+        for turn in (first, uuid4().hex, uuid4().hex):
+            await usage.add(ME.owner, "2026-01-01", one, turn)
+        if usage.run:  # in memory nothing is sent
+            await usage.add(ME.owner, "2026-01-01", one, first)
+        assert await usage.of_day(ME.owner, "2026-01-01") == counts(3, 3, 30, 12)
+        for _ in range(40):
+            await usage.add(ME.owner, "2026-01-01", one, uuid4().hex)
+        assert await usage.of_day(ME.owner, "2026-01-01") == counts(43, 43, 430, 172)
 
     run(check)
 

@@ -14,13 +14,15 @@ COUNTED = ("turns", "requests", *TOKENS)
 _NAMES = ", ".join(COUNTED)
 
 # SQL of both databases, which name a value each in its own way: `statement` puts that in. A store
-# sends a statement again where a connection broke: what that turn has added is not added twice.
+# sends a statement again where a connection broke: what a turn has added is not added twice, by the
+# ids of the last 16 that did, each of 32 characters, the newest first.
 ADD = f"""
     INSERT INTO usage (org_id, user_id, day, last_turn, {_NAMES})
     VALUES ($org, $user, $day, $turn, {", ".join(f"${name}" for name in COUNTED)})
-    ON CONFLICT (org_id, user_id, day) DO UPDATE SET last_turn = excluded.last_turn,
+    ON CONFLICT (org_id, user_id, day) DO UPDATE SET
+        last_turn = substr(excluded.last_turn || usage.last_turn, 1, 512),
         {", ".join(f"{name} = usage.{name} + excluded.{name}" for name in COUNTED)}
-    WHERE usage.last_turn <> excluded.last_turn
+    WHERE replace(usage.last_turn, excluded.last_turn, '') = usage.last_turn
     RETURNING 1
 """
 OF_A_DAY = f"""
