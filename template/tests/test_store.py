@@ -438,6 +438,36 @@ def test_a_later_save_does_not_repeat_what_an_earlier_one_wrote() -> None:
     with_store(check)
 
 
+def test_what_changed_while_a_turn_waited_stays_so() -> None:
+    """The turn before gives a title, and then the person does."""
+
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        begin_request()
+        await store.save_thread(thread, ME)
+        _, first = await store.take_lease(thread.id, 9, ME)
+        assert first is not None
+
+        async def retitle(title: str) -> None:
+            begin_request()
+            mine = await store.load_thread(thread.id, ME)
+            mine.title = title
+            await store.save_thread(mine, ME)
+
+        begin_request()
+        assert (await store.take_lease(thread.id, 9, ME))[1] is None
+        await asyncio.create_task(retitle("of the turn before"))
+        await store.release_lease(thread.id, first, ME)
+        assert (await store.take_lease(thread.id, 9, ME))[1] is not None
+        turn = await store.load_thread(thread.id, ME)
+        await asyncio.create_task(retitle("the person's"))
+        turn.metadata["seen"] = True
+        await store.save_thread(turn, ME)
+        assert (await store.load_thread(thread.id, ME)).title == "the person's"
+
+    with_store(check)
+
+
 def test_one_turn_at_a_time_has_a_threads_lease() -> None:
     async def check(store: BaseStore) -> None:
         thread = a_thread(title="t")

@@ -69,7 +69,7 @@ class BaseStore(Store[RequestContext]):
         """The thread, and the generation of the lease that was taken of it.
 
         None instead of a generation while another turn holds it, or where the thread is not
-        active. Raises NotFoundError.
+        active. Not to be remembered: the other turn still changes it. Raises NotFoundError.
         """
 
     @abstractmethod

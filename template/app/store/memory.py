@@ -118,10 +118,8 @@ class MemoryStore(BaseStore):
     async def take_lease(
         self, thread_id: str, seconds: float, context: RequestContext
     ) -> tuple[ThreadMetadata, int | None]:
-        thread, found = (
-            self._owned(context).thread(thread_id),
-            await self.load_thread(thread_id, context),
-        )
+        thread = self._owned(context).thread(thread_id)
+        found = thread.metadata.model_copy(deep=True)  # not remembered: it may wait
         is_free = found.status.type == "active" and thread.leased_until < time.monotonic()
         return found, thread.lease(seconds) if is_free else None
 

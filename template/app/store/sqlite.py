@@ -113,9 +113,10 @@ class SqliteStore(BaseStore, Retention):
     ) -> tuple[ThreadMetadata, int | None]:
         rows = await self._write(sql.TAKE_LEASE, context, thread=thread_id, seconds=seconds)
         if not rows:
-            return await self.load_thread(thread_id, context), None
+            found = await self._read(sql.LOAD_THREAD, context, thread=thread_id)
+            rows = [(_only(found, thread_id), None)]
         [(text, generation)] = rows
-        return _thread(text), generation
+        return ThreadMetadata.model_validate_json(text), generation  # not remembered: it may wait
 
     async def renew_lease(
         self, thread_id: str, generation: int, seconds: float, context: RequestContext
