@@ -8,6 +8,9 @@ from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from app.store.embedded import with_limits
+
+LIMIT = 10.0  # seconds to connect
 LOCK = 7_242_863_285_221  # any number, the same for all who migrate
 
 
@@ -28,7 +31,7 @@ def conninfo() -> str:
 def migrate() -> None:
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(conninfo(), prepare_threshold=None),
+        creator=lambda: psycopg.connect(with_limits(conninfo(), LIMIT), prepare_threshold=None),
         poolclass=NullPool,
         use_native_hstore=False,
     )

@@ -18,10 +18,14 @@ from typing import Any
 import psycopg
 import pytest
 from chatkit import types as ck
+from chatkit.store import NotFoundError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.config import stop_on_problems
 from app.errors import StoreUnavailable
+from app.store import statements as sql
+from app.store.base import Lease, TurnLost, begin_request
+from app.store.embedded import with_limits
 from app.store.postgres import PostgresStore, open_store
 from app.store.schema import HEAD, migrate
 
@@ -31,6 +35,8 @@ from .conftest import serve, settings
 from .people import LIVE
 from .stores.postgres import TABLES, fresh
 from .test_store import ME, a_thread, message
+
+SILENT, DEAF = -1, -2
 
 
 def opened(conninfo: str, **values: Any) -> AbstractAsyncContextManager[PostgresStore]:
@@ -184,13 +190,13 @@ def test_a_stop_is_heard_while_dead_connections_are_replaced() -> None:
         thread = a_thread()
         await store.save_thread(thread, ME)
         await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
-        real, begun = store.pool.check, asyncio.Event()
+        real, begun = store.pool.drain, asyncio.Event()
 
         async def watched() -> None:
             begun.set()
             await real()
 
-        store.pool.check = watched  # type: ignore[method-assign]
+        store.pool.drain = watched  # type: ignore[method-assign]
         cut_connections(conninfo)
         stopped = asyncio.create_task(store.load_thread(thread.id, ME))
         await begun.wait()
@@ -200,6 +206,146 @@ def test_a_stop_is_heard_while_dead_connections_are_replaced() -> None:
         await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
 
     run(check, database_pool_size=3, database_connect_timeout=2)
+
+
+def test_connections_that_fell_silent_cost_one_statements_time_and_no_more() -> None:
+    """As where a firewall has forgotten them: nothing tells, and nothing that is asked returns."""
+
+    async def check(_: PostgresStore, conninfo: str) -> None:
+        async with through_a_proxy(conninfo) as (proxied, limit), opened(proxied, **brief) as store:
+            thread = a_thread()
+            await store.save_thread(thread, ME)
+            await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+            limit.append(SILENT)
+            assert (await store.load_thread(thread.id, ME)).id == thread.id
+            found = await asyncio.gather(*(store.load_thread(thread.id, ME) for _ in range(20)))
+            assert {each.id for each in found} == {thread.id}
+
+    brief: Any = {"database_statement_timeout": 0.5, "database_pool_size": 5}
+    run(check)
+
+
+def test_a_connection_that_nobody_answers_is_given_up_in_time() -> None:
+    """libpq itself would wait for two minutes, and with it all that make connections."""
+
+    async def check(direct: PostgresStore, conninfo: str) -> None:
+        async with through_a_proxy(conninfo) as (proxied, limit), opened(proxied, **quick) as store:
+            cut_connections(conninfo)
+            limit.append(DEAF)
+            for _ in range(4):
+                with pytest.raises(StoreUnavailable):
+                    await store.load_threads(1, None, "asc", ME)
+            limit.clear()
+            asked = 0
+            while await store.ready():  # which waits for half a second itself
+                asked += 1
+                assert asked < 20
+
+    quick: Any = {"database_statement_timeout": 0.5, "database_connect_timeout": 0.5}
+    run(check)
+    assert conninfo_to_dict(with_limits("host=db", 5))["connect_timeout"] == "5"
+    assert conninfo_to_dict(with_limits("host=db connect_timeout=9", 5))["connect_timeout"] == "9"
+
+
+def test_what_was_deleted_before_an_answer_was_lost_is_deleted() -> None:
+    """A statement is sent again where its connection broke, also after it has been done."""
+
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        item = message(thread)
+        await store.add_thread_item(thread.id, item, ME)
+        losing = losing_one_answer(store)
+        losing.append(sql.DELETE_ITEM)
+        await store.delete_thread_item(thread.id, item.id, ME)
+        with pytest.raises(NotFoundError):
+            await store.delete_thread_item(thread.id, item.id, ME)
+        losing.append(sql.DELETE_THREAD)
+        await store.delete_thread(thread.id, ME)
+        with pytest.raises(NotFoundError):
+            await store.delete_thread(thread.id, ME)
+        assert losing == []
+
+    run(check)
+
+
+def losing_one_answer(store: PostgresStore) -> list[str]:
+    """Statements of which the first to come is done, and its connection then cut."""
+    lost: list[str] = []
+    connect = store.pool.connection
+
+    @contextlib.asynccontextmanager
+    async def connection() -> AsyncIterator[Any]:
+        async with connect() as real:
+            execute: Any = real.execute
+
+            async def losing(statement: bytes, values: Any) -> Any:
+                found = await execute(statement, values)
+                if statement.decode() in lost:
+                    lost.remove(statement.decode())
+                    await real.close()
+                    raise psycopg.OperationalError
+                return found
+
+            patched: Any = real
+            patched.execute = losing
+            try:
+                yield real
+            finally:
+                del patched.execute
+
+    pool: Any = store.pool
+    pool.connection = connection
+    return lost
+
+
+def test_feedback_beside_a_deletion_is_about_nothing() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        await store.add_thread_item(thread.id, message(thread, id="a"), ME)
+        async with await psycopg.AsyncConnection.connect(conninfo) as other:
+            await other.execute("DELETE FROM threads")
+            saving = asyncio.create_task(store.save_feedback(thread.id, ["a"], "positive", ME))
+            await asyncio.sleep(0.2)
+            await other.commit()
+        with pytest.raises(NotFoundError):
+            await saving
+
+    run(check)
+
+
+def test_thumbs_for_the_same_items_do_not_lock_each_other_out() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        ids = [f"item{number:02}" for number in range(40)]
+        for each in ids:
+            await store.add_thread_item(thread.id, message(thread, id=each), ME)
+        both = (ids, ids[::-1])
+        given: Any = {"thread": thread.id, "kind": "positive"}  # their order is a process's own
+        statements = (store._rows(sql.SAVE_FEEDBACK, ME, items=each, **given) for each in both * 20)
+        await asyncio.gather(*statements)
+
+    run(check)
+
+
+def test_a_write_at_the_moment_of_a_takeover_says_that_it_was_overtaken() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        lease = Lease(seconds=9)
+        begin_request(lease)
+        lease.taken(thread.id, (await store.take_lease(thread.id, 9, ME))[1])
+        async with await psycopg.AsyncConnection.connect(conninfo) as other:
+            await other.execute("UPDATE threads SET generation = generation + 1")
+            writing = asyncio.create_task(store.add_thread_item(thread.id, message(thread), ME))
+            await asyncio.sleep(0.2)
+            await other.commit()
+        with pytest.raises(TurnLost):
+            await writing
+
+    run(check)
 
 
 def test_writers_whose_connections_are_cut_lose_nothing_that_was_acknowledged() -> None:
@@ -327,19 +473,26 @@ def cut_connections(conninfo: str) -> None:
 
 @asynccontextmanager
 async def through_a_proxy(conninfo: str) -> AsyncIterator[tuple[str, list[int]]]:
-    """The database behind a proxy that breaks a connection which has sent more than the limit."""
-    limit: list[int] = []
+    """The database behind a proxy that breaks a connection which has sent more than the limit.
+
+    Once the limit is SILENT or DEAF, nothing more goes through the connections that there are; and
+    through new ones not while it is DEAF.
+    """
+    limit, gone = list[int](), asyncio.Event()
     parts = conninfo_to_dict(conninfo)
     host, port = str(parts["host"]), parts.get("port") or 5432
 
     async def pass_on(
         source: asyncio.StreamReader, to: asyncio.StreamWriter, limited: bool
     ) -> None:
-        sent = 0
+        sent, began = 0, [*limit]
         with contextlib.suppress(ConnectionError):
             while chunk := await source.read(16_384):
                 sent += len(chunk)
-                if limited and limit and sent > limit[0]:
+                if limit == [DEAF] or (limit == [SILENT] != began):
+                    await gone.wait()
+                    break
+                if limited and limit and 0 <= limit[0] < sent:
                     break
                 to.write(chunk)
                 await to.drain()
@@ -356,4 +509,5 @@ async def through_a_proxy(conninfo: str) -> AsyncIterator[tuple[str, list[int]]]
     proxy = await asyncio.start_server(serve_one, "127.0.0.1", 0)
     name, number = proxy.sockets[0].getsockname()
     yield make_conninfo(conninfo, host=name, port=number), limit
+    gone.set()
     proxy.close()

@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import json
+import math
 import os
 import re
 import warnings
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 DATA = Path("data", "postgres")
@@ -35,6 +36,15 @@ def can_be_read(conninfo: str) -> bool:
     except psycopg.Error:
         return False
     return re.fullmatch(r"[\d,]*", str(port)) is not None
+
+
+def with_limits(conninfo: str, seconds: float) -> str:
+    """The address, by which a connection is given up in time; what it says itself of that counts.
+
+    libpq would wait for two minutes for a new one, and TCP for two hours with a silent one.
+    """
+    limits = {"connect_timeout": max(2, math.ceil(seconds)), "keepalives_idle": 60}
+    return make_conninfo(conninfo, **limits | conninfo_to_dict(conninfo))
 
 
 @contextmanager

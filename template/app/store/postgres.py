@@ -5,7 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from .base import (
     lease_of_new_thread,
     remember,
 )
-from .embedded import DATA, can_be_read, conninfo_of, embedded_server
+from .embedded import DATA, can_be_read, conninfo_of, embedded_server, with_limits
 from .retention import Retention
 from .rows import ATTACHMENT, ITEM, as_json, changed_columns, columns_of, page_of
 from .schema import HEAD, migrate
@@ -76,6 +76,14 @@ class PostgresSettings(Section):
         return conninfo_of(self.database_url)
 
 
+class Rows(list[tuple[Any, ...]]):
+    """What a statement gave; `again` where it was sent twice, and may have been done before."""
+
+    def __init__(self, rows: list[tuple[Any, ...]], again: bool) -> None:
+        super().__init__(rows)
+        self.again = again
+
+
 class PostgresStore(BaseStore, Retention):
     statements = retention_statements
     parameter = "%({})s"
@@ -83,16 +91,12 @@ class PostgresStore(BaseStore, Retention):
     def __init__(self, pool: AsyncConnectionPool, timeout: float) -> None:
         self.pool, self.timeout = pool, timeout
 
-    async def _rows(
-        self, statement: str, context: RequestContext, /, **values: Any
-    ) -> list[tuple[Any, ...]]:
+    async def _rows(self, statement: str, context: RequestContext, /, **values: Any) -> Rows:
         """The statement's rows. Raises StoreUnavailable."""
         org, user = context.owner
         return await self._execute(statement, values | {"org": org, "user": user})
 
-    async def _execute(
-        self, statement: str, values: dict[str, Any], retry: bool = True
-    ) -> list[tuple[Any, ...]]:
+    async def _execute(self, statement: str, values: dict[str, Any], again: bool = False) -> Rows:
         connection: psycopg.AsyncConnection | None = None
         asked = (task := asyncio.current_task()) and task.cancelling()
         try:
@@ -100,13 +104,15 @@ class PostgresStore(BaseStore, Retention):
                 if task and task.cancelling() != asked:
                     raise asyncio.CancelledError  # which the pool loses beside a connection
                 cursor = await connection.execute(statement.encode(), values)
-                return await cursor.fetchall()
+                return Rows(await cursor.fetchall(), again)
         except UNAVAILABLE as error:
-            # A connection that died while it rested in the pool. Each statement may come twice.
-            if retry and connection is not None and connection.closed:
-                with suppress(psycopg.Error):  # the check itself would take a Stop for an error
-                    await asyncio.shield(self.pool.check())
-                return await self._execute(statement, values, retry=False)
+            # A connection that died, mostly while it rested in the pool as others did. Statements
+            # may come twice; a lease whose answer was lost stays taken until it expires.
+            if not again and connection is not None and connection.closed:
+                await asyncio.shield(
+                    self.pool.drain()
+                )  # which asks none of them for a sign of life
+                return await self._execute(statement, values, again=True)
             logger.warning("PostgreSQL cannot be used: %s%s", type(error).__name__, _hint(error))
             raise StoreUnavailable from None
 
@@ -147,7 +153,7 @@ class PostgresStore(BaseStore, Retention):
     ) -> tuple[ThreadMetadata, int | None]:
         rows = await self._rows(sql.TAKE_LEASE, context, thread=thread_id, seconds=seconds)
         text, generation = _only(rows, thread_id)
-        return _thread(text), generation
+        return ThreadMetadata.model_validate_json(text), generation  # not remembered: it may wait
 
     async def renew_lease(
         self, thread_id: str, generation: int, seconds: float, context: RequestContext
@@ -168,7 +174,9 @@ class PostgresStore(BaseStore, Retention):
         return page_of([ThreadMetadata.model_validate_json(text) for (text,) in rows], limit)
 
     async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
-        _only(await self._rows(sql.DELETE_THREAD, context, thread=thread_id), thread_id)
+        rows = await self._rows(sql.DELETE_THREAD, context, thread=thread_id)
+        if not rows.again:
+            _only(rows, thread_id)
 
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
@@ -199,13 +207,21 @@ class PostgresStore(BaseStore, Retention):
     ) -> None:
         held = held_generation(thread_id)
         values = {"thread": thread_id, "item": item_id, "generation": held}
-        _written(await self._rows(sql.DELETE_ITEM, context, **values), item_id, held)
+        rows = await self._rows(sql.DELETE_ITEM, context, **values)
+        [(done, generation)] = rows
+        if held is not None and generation not in (None, held):
+            raise TurnLost
+        if not done and not (rows.again and generation is not None):
+            raise NotFoundError(item_id)
 
     async def save_feedback(
         self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
     ) -> None:
         values = {"thread": thread_id, "items": [*{*item_ids}], "kind": kind}
-        await self._rows(sql.SAVE_FEEDBACK, context, **values)
+        try:
+            await self._rows(sql.SAVE_FEEDBACK, context, **values)
+        except psycopg.errors.ForeignKeyViolation:
+            raise NotFoundError(thread_id) from None
 
     async def load_feedback(
         self, thread_id: str, context: RequestContext
@@ -222,7 +238,8 @@ class PostgresStore(BaseStore, Retention):
 
     async def delete_attachment(self, attachment_id: str, context: RequestContext) -> None:
         rows = await self._rows(sql.DELETE_ATTACHMENT, context, attachment=attachment_id)
-        _only(rows, attachment_id)
+        if not rows.again:
+            _only(rows, attachment_id)
 
 
 def _thread(text: str) -> ThreadMetadata:
@@ -231,18 +248,20 @@ def _thread(text: str) -> ThreadMetadata:
     return thread
 
 
-def _only(rows: list[tuple[Any, ...]], wanted: str) -> tuple[Any, ...]:
+def _only(rows: Rows, wanted: str) -> tuple[Any, ...]:
     if not rows:
         raise NotFoundError(wanted)
     return rows[0]
 
 
-def _written(rows: list[tuple[Any, ...]], wanted: str, held: int | None) -> None:
-    """Raises what kept a write from being one; its row has whether it was, and the generation."""
+def _written(rows: Rows, wanted: str, held: int | None) -> None:
+    """Raises what kept a write from being one; its row has whether it was, and the generation.
+
+    That is as it was before the write waited for the one that took the thread over.
+    """
     [(done, generation)] = rows
     if not done:
-        overtaken = held is not None and generation not in (None, held)
-        raise TurnLost if overtaken else NotFoundError(wanted)
+        raise NotFoundError(wanted) if None in (held, generation) else TurnLost
 
 
 def _hint(error: Exception) -> str:
@@ -260,7 +279,7 @@ async def open_store(settings: PostgresSettings) -> AsyncIterator[PostgresStore]
             except Exception as error:  # /ready says so; requests get 503
                 logger.error("The schema was not applied: %s", type(error).__name__)
         pool = AsyncConnectionPool(
-            conninfo,
+            with_limits(conninfo, settings.database_connect_timeout),
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 5 if settings.database_prepare else None,
