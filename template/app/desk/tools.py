@@ -13,14 +13,11 @@ from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from chatkit.widgets import WidgetRoot
 
 from ..run import ToolContext
-from ..widgets import Letter, OrderCard, OrderLine, OrderList, ProblemForm, Spending, Spent
+from ..widgets import Letter, OrderLine, OrderList, ProblemForm, Spending, Spent
+from .actions import card_of
 from .orders import Order, find, orders_of
 
 POLICY = "You may send back what you bought within **30 days**, unused, at our cost."
-
-
-def card_of(order: Order) -> WidgetRoot:
-    return OrderCard(**order.model_dump(exclude={"month"})).build()
 
 
 @function_tool
