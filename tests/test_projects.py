@@ -153,7 +153,7 @@ def test_the_helper_starts_in_a_python_that_has_imported_nothing(
     project = projects[f"production-{auth}-postgres-openai"]
     command = (sys.executable, "-B", "-m", "app.auth.dev")
     printed = run(*command, cwd=open_folder, PYTHONPATH=str(project))
-    [shown] = re.findall(r'"text": "(.*?)"', (project / "README.md").read_text())
+    shown = re.findall(r'"text": "(.*?)"', (project / "README.md").read_text())[0]
     assert "curl " in printed
     assert f'"text": "{shown}"' in printed
 

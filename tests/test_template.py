@@ -134,7 +134,7 @@ LATER = {
     "auth/__init__.py": 2,
     "auth/anonymous.py": 9,
     "auth/anonymous_dev.py": 5,
-    "auth/curl.py": 17,
+    "auth/curl.py": 25,
     "auth/dev.py": 3,
     "base.py": 47,
     "checks.py": 8,

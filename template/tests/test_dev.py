@@ -72,3 +72,10 @@ def test_a_setting_that_does_not_fit_is_a_sentence_here_too(open_folder: Path) -
     refused = helper(open_folder, LOG_LEVEL="LOUD")
     assert refused.returncode == 1
     assert refused.stderr.startswith("LOG_LEVEL does not fit")
+
+
+def test_it_is_for_another_address_where_that_is_named(open_folder: Path) -> None:
+    line = helper(open_folder, URL="http://127.0.0.1:8001/chat/")
+    assert (line.returncode, line.stderr) == (0, "")
+    assert " http://127.0.0.1:8001/chat/chatkit " in line.stdout
+    assert "127.0.0.1:8000" not in line.stdout

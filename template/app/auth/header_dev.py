@@ -3,9 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import sys
-
-from .curl import curl, development
+from .curl import curl, development, sender
 from .header import PROOF, HeaderSettings
 
 
@@ -13,4 +11,4 @@ def main() -> None:
     """Print a `curl` that comes from `dev`, or from the user whom the command names."""
     settings = development(HeaderSettings)
     proof = ("-H", f"{PROOF}: {settings.proof}") if settings.proof else ()
-    print(curl("-H", f"{settings.auth_header}: {[*sys.argv[1:], 'dev'][0]}", *proof))
+    print(curl("-H", f"{settings.auth_header}: {sender()}", *proof))

@@ -3,13 +3,12 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import sys
 import time
 from typing import Any
 
 import jwt
 
-from .curl import curl, development
+from .curl import curl, development, sender
 from .jwt import JwtSettings
 from .jwt_key import dev_key
 
@@ -23,7 +22,7 @@ def main() -> None:
         told = "is set, and this has no key for it: take a token of your identity provider's."
         raise SystemExit(f"{settings.key_settings[0]} {told}")
     claims: dict[str, Any] = {"iat": now, "exp": now + LIFE}
-    claims["sub"] = claims[settings.jwt_user_claim] = [*sys.argv[1:], "dev"][0]
+    claims["sub"] = claims[settings.jwt_user_claim] = sender()
     for name, accepted in (("iss", settings.issuer), ("aud", settings.audience)):
         if accepted:
             claims[name] = accepted[0]

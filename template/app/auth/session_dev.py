@@ -6,14 +6,13 @@ The template's file: improvements arrive through `copier update`.
 import base64
 import hmac
 import secrets
-import sys
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
 
 from ..store.embedded import embedded_server
-from .curl import curl, development
+from .curl import HERE, curl, development, sender
 from .session import SessionSettings
 from .sessions import names_of
 
@@ -41,8 +40,9 @@ def main() -> None:
     with embedded_server("") as conninfo:
         make_table(conninfo, settings)
         with psycopg.connect(conninfo) as connection:
-            row = [token, [*sys.argv[1:], "dev"][0]]
+            row = [token, sender()]
             connection.execute(ROW.format(**names_of(settings)), row)
     signature = base64.b64encode(hmac.digest(settings.secret, token.encode(), "sha256")).decode()
     cookie = f"{settings.session_cookie}={quote(f'{token}.{signature}', safe='')}"
-    print(curl("-H", f"cookie: {cookie}", "-H", "origin: http://127.0.0.1:8000"))
+    origin = urlsplit(HERE)._replace(path="").geturl()
+    print(curl("-H", f"cookie: {cookie}", "-H", f"origin: {origin}"))
