@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import make_conninfo
 
 from .rendering import COPIER, commit, render, run, tree
 from .test_command_line import answer, spawn
@@ -333,6 +335,22 @@ def test_the_log_of_the_application_around_stays_its_own(template: Path, tmp_pat
         chat_with(url)
     assert "threads.create" in (host / "shop.log").read_text()
     assert "threads.create" not in log.read_text()
+
+
+def test_the_schema_is_applied_also_where_app_is_the_hosts(
+    template: Path, tmp_path: Path, postgres: str
+) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE mounted")
+    database = {"DATABASE_URL": make_conninfo(postgres, dbname="mounted")}
+    host = write(tmp_path / "host", OWN_APP)
+    commit(host, "Before")
+    project = render(template, host / "backend/chat", {"level": "agent", "store": "postgres"})
+    join(host, told(project))
+    command = (stand_in(), "-m", "uvicorn", "app.main:app")
+    with serving(host, tmp_path / "log", *command, **database) as (url, _):
+        assert httpx.get(f"{url}/chat/ready").json() == {"status": "ready"}
+        assert "assistant_message" in json.dumps(chat_with(url))
 
 
 def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_path: Path) -> None:

@@ -8,9 +8,6 @@ from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from app.store.embedded import with_limits
-
-LIMIT = 10.0  # seconds to connect
 LOCK = 7_242_863_285_221  # any number, the same for all who migrate
 
 
@@ -19,19 +16,20 @@ def conninfo() -> str:
     if given := context.config.attributes.get("conninfo"):
         return str(given)
     from app.config import stop_on_problems
+    from app.store.embedded import with_limits
     from app.store.postgres import PostgresSettings
 
     settings = PostgresSettings()
     if not settings.conninfo:
         raise SystemExit("DATABASE_URL is not set: the embedded database migrates at the start.")
     stop_on_problems(settings)
-    return settings.conninfo
+    return with_limits(settings.conninfo, settings.database_connect_timeout)
 
 
 def migrate() -> None:
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(with_limits(conninfo(), LIMIT), prepare_threshold=None),
+        creator=lambda: psycopg.connect(conninfo(), prepare_threshold=None),
         poolclass=NullPool,
         use_native_hstore=False,
     )
