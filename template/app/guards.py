@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -20,20 +21,23 @@ STOPPED = "The assistant cannot help with this."
 MARK = {"type": "stopped"}  # the content of a hidden item, after what an input guardrail stopped
 
 
+# The message whose turn it is; none where the person has answered a question.
+_asked: ContextVar[Message] = ContextVar("asked", default=None)
+
+
 def new_text(given: Any) -> str:
     """What an input guardrail has to look at, of all that it is given.
 
-    The person's words since the last answer, with what they quote and what their tags stand for.
+    The person's message with what they quote; where there is none, the last that is given.
     """
-    texts: list[str] = []
-    items: list[Any] = ItemHelpers.input_to_new_input_list(given)
-    for item in reversed(items):
-        if item.get("role") != "user":
-            break
-        content = item["content"]
-        parts = [{"text": content}] if isinstance(content, str) else content
-        texts[:0] = [part.get("text", "") for part in parts]
-    return "\n".join(texts)
+    if message := _asked.get():
+        return "\n".join(
+            ["".join(part.text for part in message.content), message.quoted_text or ""]
+        )
+    last: Any = ItemHelpers.input_to_new_input_list(given)[-1]
+    content = last.get("content", "")
+    parts = [{"text": content}] if isinstance(content, str) else content
+    return "\n".join(part.get("text", "") for part in parts)
 
 
 def without_stopped(items: Sequence[ck.ThreadItem]) -> list[ck.ThreadItem]:
@@ -61,6 +65,7 @@ class GuardServer(AgentServer):
         return config
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
+        _asked.set(message)
         try:
             async for event in super().answer(agent, message, about):
                 yield event

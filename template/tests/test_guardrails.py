@@ -6,11 +6,13 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from agents import GuardrailFunctionOutput, input_guardrail
 from agents.testing import ModelStep, assistant_message, function_call
+from chatkit import types as ck
 
 from app.desk.guardrails import NO_CARDS, NO_PROMISES
 from app.guards import STOPPED
@@ -100,6 +102,18 @@ def test_a_message_is_read_whole(server: RunningServer, person: Person, beside: 
     if beside == "a tag":
         given = user_input() | {"content": [number, tag]}
     assert notices(person.stream("threads.create", input=given)) == [NO_CARDS]
+
+
+def test_what_others_left_in_the_thread_stops_no_message(
+    server: RunningServer, person: Person
+) -> None:
+    """A number in what a form, a widget or a tool has left is not the person's message."""
+    script(server, [assistant_message("Hello.")], [assistant_message("You are welcome.")])
+    thread_id = thread_id_of(person.say("Hello"))
+    place: Any = {"thread_id": thread_id, "created_at": datetime.now()}
+    told = ck.HiddenContextItem(id="hidden", content="Parcel 4111 1111 1111 1111", **place)
+    server.run(server.store.add_thread_item(thread_id, told, server.context_of(person)))
+    assert text_of(person.say("Thank you", thread_id)) == "You are welcome."
 
 
 def test_a_question_that_was_asked_meanwhile_is_taken_back(
