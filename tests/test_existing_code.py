@@ -337,6 +337,33 @@ def test_the_log_of_the_application_around_stays_its_own(template: Path, tmp_pat
     assert "threads.create" not in log.read_text()
 
 
+def test_a_logger_that_is_called_app_stays_the_hosts(template: Path, tmp_path: Path) -> None:
+    host = write(tmp_path / "host", OWN_APP)
+    commit(host, "Before")
+    main, routes = host / "app" / "main.py", host / "app" / "routes.py"
+    own = "\n".join(
+        [
+            "import logging",
+            "own = logging.getLogger('app')",
+            "own.addHandler(logging.FileHandler('own.log'))",
+            "own.propagate = False",
+            "own.setLevel('INFO')",
+        ]
+    )
+    main.write_text(f"{own}\n{main.read_text()}")
+    said = "\n    import logging\n    logging.getLogger(__name__).info('a word of the host')\n"
+    routes.write_text(
+        routes.read_text().replace("(request: Request):\n", f"(request: Request):{said}")
+    )
+    join(host, told(render(template, host / "backend/chat", {"level": "agent"})))
+    log = tmp_path / "log"
+    with serving(host, log, stand_in(), "-m", "uvicorn", "app.main:app") as (url, _):
+        chat_with(url)
+    assert "a word of the host" in (host / "own.log").read_text()
+    assert "threads.create" not in (host / "own.log").read_text()
+    assert "operation=threads.create" in log.read_text()
+
+
 def test_the_schema_is_applied_also_where_app_is_the_hosts(
     template: Path, tmp_path: Path, postgres: str
 ) -> None:

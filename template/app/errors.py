@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from .facts import request_id
 
-logger = logging.getLogger("app")
+logger = logging.getLogger(__package__)  # "app", unless it is mounted
 
 
 class ApiError(Exception):

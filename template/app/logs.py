@@ -14,7 +14,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from .errors import describe, without_values
+from .errors import describe, logger, without_values
 from .facts import facts
 
 # What uvicorn says of a reader that has left, and of an address with its query string.
@@ -26,7 +26,7 @@ def log_request(route: str, began: float) -> None:
     facts().setdefault("operation", route)
     is_probe = route in ("/health", "/ready") and facts().get("status") == 200
     level, seconds = logging.DEBUG if is_probe else logging.INFO, perf_counter() - began
-    structlog.get_logger("app").log(level, "request", seconds=round(seconds, 4))
+    structlog.get_logger(logger.name).log(level, "request", seconds=round(seconds, 4))
 
 
 def about_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -46,7 +46,7 @@ def is_wanted(record: logging.LogRecord) -> bool:
     return not any(text in record.getMessage() for text in UNWANTED)
 
 
-OURS, SDKS = ("app", __package__), ("chatkit", "openai.agents")
+SDKS = ("chatkit", "openai.agents")
 hosted = False  # whether an application around this one has the root of the log: app/mount.py
 
 # What a line has, whoever wrote it; then how it is written.
@@ -56,8 +56,7 @@ SAFE: list[Processor] = [first_line, ExceptionRenderer(lambda exc_info: describe
 
 def configure_logging(level: str, as_json: bool) -> None:
     """Send the log to stderr from `level` on; a log that is set up already stays as it is."""
-    for name in OURS:
-        logging.getLogger(name).setLevel(level)
+    logger.setLevel(level)
     for name in SDKS:
         sdk = logging.getLogger(name)
         sdk.handlers.clear()  # chatkit adds one of its own when LOG_LEVEL is set
@@ -73,7 +72,7 @@ def configure_logging(level: str, as_json: bool) -> None:
     chain = [*SAFE, ProcessorFormatter.remove_processors_meta, last]
     handler.setFormatter(ProcessorFormatter(foreign_pre_chain=SHARED, processors=chain))
     is_free = all(other.name == handler.name for other in root.handlers)
-    for name in (*OURS, *SDKS) if hosted else ():
+    for name in (logger.name, *SDKS) if hosted else ():
         part = logging.getLogger(name)
         part.handlers, part.propagate = [handler] * is_free, not is_free
     if not hosted:

@@ -17,6 +17,7 @@ from agents import ModelTracing
 
 from ..auth import open_auth
 from ..config import stop_on_problems
+from ..errors import logger
 from ..failures import HINTS
 from ..model import ModelSettings, build_model
 from ..settings import Settings, load_settings
@@ -46,7 +47,7 @@ class LastWords(logging.Handler):
         self.said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "app":
+        if record.name == logger.name:
             self.said.append(record.getMessage().rstrip("."))
 
     def take_over(self) -> None:
