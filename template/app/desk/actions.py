@@ -12,8 +12,8 @@ from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, StringConstraints
 
 from ..actions import Acting, Actions
-from ..widgets import OrderCard, ProblemForm
-from .orders import Order, find
+from ..widgets import ProblemForm
+from .orders import card_of, find
 
 actions = Actions()
 
@@ -29,10 +29,6 @@ class Watch(Chosen):
 class Problem(Chosen):
     kind: Literal["damaged", "missing", "other"]
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-
-
-def card_of(order: Order) -> WidgetRoot:
-    return OrderCard(**order.model_dump(exclude={"month"})).build()
 
 
 @actions.on("order.open", Chosen)

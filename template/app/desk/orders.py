@@ -7,10 +7,12 @@ import random
 from typing import Literal
 from urllib.parse import quote
 
+from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel
 
 from ..context import RequestContext
 from ..failures import ToolError
+from ..widgets import OrderCard
 
 GOODS = {"Tea": 9.5, "Lamp": 59.0, "Coat": 89.0, "Globe": 75.0, "Kite": 24.0}
 PICTURES = {"Tea": "🍵", "Lamp": "💡", "Coat": "🧥", "Globe": "🌍", "Kite": "🪁"}
@@ -55,3 +57,7 @@ def find(person: RequestContext, number: int) -> Order:
     if number not in known:
         raise ToolError(f"You have no order {number}, but {', '.join(map(str, known))}.")
     return known[number]
+
+
+def card_of(order: Order) -> WidgetRoot:
+    return OrderCard(**order.model_dump(exclude={"month"})).build()

@@ -14,8 +14,7 @@ from chatkit.widgets import WidgetRoot
 
 from ..run import ToolContext
 from ..widgets import Letter, OrderLine, OrderList, ProblemForm, Spending, Spent
-from .actions import card_of
-from .orders import Order, find, orders_of
+from .orders import Order, card_of, find, orders_of
 
 POLICY = "You may send back what you bought within **30 days**, unused, at our cost."
 
