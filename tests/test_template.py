@@ -148,7 +148,7 @@ LATER = {
     "joining.py": 98,
     "lease.py": 78,
     "limits.py": 88,
-    "logs.py": 57,
+    "logs.py": 56,
     "main.py": 23,
     "model/offline.py": 7,
     "model/openai.py": 3,
@@ -175,7 +175,7 @@ def test_the_application_stays_small(projects: dict[str, Path], level: str, limi
 EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
 # Of edge.py, and of logs.py from its errors.py: `git show ebf910c:template/app/edge.py`.
 FOUNDATION = 39 + 7
-MOUNTING = 8  # of logs.py, for an application around this one
+MOUNTING = 7  # of logs.py, for an application around this one
 STYLES = {
     "anonymous": ["anonymous.py"],
     "header": ["header.py"],

@@ -251,6 +251,16 @@ def test_a_server_below_a_path_or_at_an_address_of_its_own_is_found(
     assert "ended in an error: Here." in found["stream"].told
 
 
+def test_a_path_that_was_forgotten_is_told(
+    examine: Examine, running: Callable[[FastAPI], str]
+) -> None:
+    host = FastAPI()
+    host.add_api_route("/", lambda: "a page", methods=["GET"])
+    url = running(host)
+    found = examine("--url", url, "--header", "authorization: Bearer sesame", **fresh())
+    assert "There is no /chatkit there" in found["stream"].told
+
+
 def test_an_address_where_nothing_is_is_told(examine: Examine) -> None:
     found = examine("--url", "http://127.0.0.1:9", "--header", "a: b", **fresh())
     assert found["stream"].told == first_event.UNREACHED

@@ -84,8 +84,11 @@ async def first_event(url: str, headers: dict[str, str]) -> str:
             await client.get(address.copy_with(path=f"{base}/health"))  # to have the connection
             try:
                 arrived = await watch(client, address.copy_with(path=f"{base}/chatkit"))
-            except NotThere:  # which a proxy may have at another address
-                arrived = await watch(client, address)
+            except NotThere as missing:  # a proxy may have it at another address
+                try:
+                    arrived = await watch(client, address)
+                except NotThere:
+                    raise missing from None
     except (httpx.ReadTimeout, httpx.WriteTimeout):
         raise Wrong(SILENT) from None
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):

@@ -217,7 +217,7 @@ class PostgresStore(BaseStore, Retention):
     async def save_feedback(
         self, thread_id: str, item_ids: list[str], kind: FeedbackKind, context: RequestContext
     ) -> None:
-        values = {"thread": thread_id, "items": [*{*item_ids}], "kind": kind}
+        values = {"thread": thread_id, "items": sorted({*item_ids}), "kind": kind}
         try:
             await self._rows(sql.SAVE_FEEDBACK, context, **values)
         except psycopg.errors.ForeignKeyViolation:

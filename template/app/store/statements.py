@@ -150,7 +150,6 @@ SAVE_FEEDBACK = """
         WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s AND id = wanted
         LIMIT 1
     ) AS known
-    ORDER BY known.id
     ON CONFLICT (org_id, user_id, thread_id, item_id)
     DO UPDATE SET kind = excluded.kind, created_at = now()
     RETURNING 1
