@@ -209,7 +209,7 @@ class PostgresStore(BaseStore, Retention):
         values = {"thread": thread_id, "item": item_id, "generation": held}
         rows = await self._rows(sql.DELETE_ITEM, context, **values)
         [(done, generation)] = rows
-        if held is not None and generation not in (None, held):
+        if not done and held is not None and generation not in (None, held):
             raise TurnLost
         if not done and not (rows.again and generation is not None):
             raise NotFoundError(item_id)
