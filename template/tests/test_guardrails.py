@@ -92,7 +92,7 @@ def test_a_stopped_message_can_be_tried_again(
 
 @pytest.mark.parametrize("beside", ["a quote", "a tag", "in the quote"])
 def test_a_message_is_read_whole(server: RunningServer, person: Person, beside: str) -> None:
-    """A quote, and what a tag stands for, come after the person's words."""
+    """The model is given quotes, and what tags stand for, after the person's words."""
     script(server, [assistant_message("Thanks for the number.")])
     number: Json = {"type": "input_text", "text": "My card is 4111 1111 1111 1111 "}
     tag = {"type": "input_tag", "id": "1002", "text": "1002", "group": "order", "data": {}}

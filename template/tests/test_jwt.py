@@ -657,3 +657,10 @@ def test_the_helper_has_no_key_of_a_provider(
     with pytest.raises(SystemExit, match="JWT_SECRET is set"):
         main()
     assert not any(tmp_path.iterdir())
+
+
+def test_an_option_is_no_users_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dev", "--help"])
+    with pytest.raises(SystemExit, match="Give a user's id"):
+        main()

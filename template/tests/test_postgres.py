@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -299,18 +299,32 @@ def losing_one_answer(store: PostgresStore) -> list[str]:
     return lost
 
 
+async def behind(conninfo: str, statement: str, asking: Coroutine[Any, Any, None]) -> None:
+    """Let the request wait for the rows of another's statement, which then is committed."""
+    waits = """
+        SELECT FROM pg_locks
+        WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))
+    """
+    async with await psycopg.AsyncConnection.connect(conninfo) as other:
+        await other.execute(statement)
+        task = asyncio.create_task(asking)
+        for _ in range(500):
+            if await (await other.execute(waits)).fetchone() is not None:
+                break
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        await other.commit()
+    await task
+
+
 def test_feedback_beside_a_deletion_is_about_nothing() -> None:
     async def check(store: PostgresStore, conninfo: str) -> None:
         thread = a_thread()
         await store.save_thread(thread, ME)
         await store.add_thread_item(thread.id, message(thread, id="a"), ME)
-        async with await psycopg.AsyncConnection.connect(conninfo) as other:
-            await other.execute("DELETE FROM threads")
-            saving = asyncio.create_task(store.save_feedback(thread.id, ["a"], "positive", ME))
-            await asyncio.sleep(0.2)
-            await other.commit()
+        saving = store.save_feedback(thread.id, ["a"], "positive", ME)
         with pytest.raises(NotFoundError):
-            await saving
+            await behind(conninfo, "DELETE FROM threads", saving)
 
     run(check)
 
@@ -344,13 +358,9 @@ def test_a_write_at_the_moment_of_a_takeover_says_that_it_was_overtaken() -> Non
         lease = Lease(seconds=9)
         begin_request(lease)
         lease.taken(thread.id, (await store.take_lease(thread.id, 9, ME))[1])
-        async with await psycopg.AsyncConnection.connect(conninfo) as other:
-            await other.execute("UPDATE threads SET generation = generation + 1")
-            writing = asyncio.create_task(store.add_thread_item(thread.id, message(thread), ME))
-            await asyncio.sleep(0.2)
-            await other.commit()
+        writing = store.add_thread_item(thread.id, message(thread), ME)
         with pytest.raises(TurnLost):
-            await writing
+            await behind(conninfo, "UPDATE threads SET generation = generation + 1", writing)
 
     run(check)
 

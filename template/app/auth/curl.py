@@ -37,7 +37,7 @@ def curl(*options: str) -> str:
 
 def sender() -> str:
     """Whom the command names, else `dev`."""
-    [*named, _] = [*sys.argv[1:], "dev"]
-    if named and named[0].startswith("-"):
+    name = [*sys.argv[1:], "dev"][0]
+    if name.startswith("-"):
         raise SystemExit("Give a user's id, or nothing for dev; URL=http://… for another address.")
-    return [*named, "dev"][0]
+    return name
