@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
@@ -18,37 +18,47 @@ from .run import AgentServer, Context, Message
 from .store.base import new_id
 
 STOPPED = "The assistant cannot help with this."
-MARK = {"type": "stopped"}  # the content of a hidden item, after what an input guardrail stopped
+# The content of a hidden item, after what an input guardrail stopped; for an answer to a question
+# also which it is, and after which item its turn began.
+MARK = {"type": "stopped"}
 
-
-# The message whose turn it is; none where the person has answered a question.
-_asked: ContextVar[Message] = ContextVar("asked", default=None)
+# What the person has written in this turn: a message, or an answer to a question.
+_said: ContextVar[Message | ck.StructuredInputItem] = ContextVar("said", default=None)
 
 
 def new_text(given: Any) -> str:
     """What an input guardrail has to look at, of all that it is given.
 
-    The person's message with what they quote; where there is none, the last that is given.
+    The person's message with what they quote, or their answer to a question; where there is none,
+    the last that is given.
     """
-    if message := _asked.get():
-        return "\n".join(
-            ["".join(part.text for part in message.content), message.quoted_text or ""]
-        )
+    match _said.get():
+        case ck.UserMessageItem(content=parts, quoted_text=quoted):
+            return "\n".join(["".join(part.text for part in parts), quoted or ""])
+        case ck.StructuredInputItem(inputs=questions):
+            return "\n".join(text for one in questions if one.answer for text in one.answer.values)
     last: Any = ItemHelpers.input_to_new_input_list(given)[-1]
     content = last.get("content", "")
-    parts = [{"text": content}] if isinstance(content, str) else content
-    return "\n".join(part.get("text", "") for part in parts)
+    texts = [{"text": content}] if isinstance(content, str) else content
+    return "\n".join(part.get("text", "") for part in texts)
 
 
 def without_stopped(items: Sequence[ck.ThreadItem]) -> list[ck.ThreadItem]:
-    """Without the messages that an input guardrail stopped, and what came of them by then."""
+    """Without the messages and answers that an input guardrail stopped, and what came of them."""
     kept: list[ck.ThreadItem] = []
     for item in items:
-        if isinstance(item, ck.HiddenContextItem) and item.content == MARK:
-            while kept and not isinstance(kept.pop(), ck.UserMessageItem):
-                pass
-        else:
-            kept.append(item)
+        match item:
+            case ck.HiddenContextItem(content={"answer": answer, "after": last, **rest}) if (
+                rest == MARK
+            ):
+                while kept and kept[-1].id != last:
+                    kept.pop()
+                kept = [one for one in kept if one.id != answer]
+            case ck.HiddenContextItem(content=content) if content == MARK:
+                while kept and not isinstance(kept.pop(), ck.UserMessageItem):
+                    pass
+            case _:
+                kept.append(item)
     return kept
 
 
@@ -64,15 +74,27 @@ class GuardServer(AgentServer):
         config.output_guardrails = [*self.output_guardrails]
         return config
 
+    async def _guarded(self, stream: Callable[[], Events]) -> Events:
+        async for event in super()._guarded(stream):
+            match event:  # so the SDK keeps an answer, where the question stands
+                case ck.ThreadItemReplacedEvent(item=ck.StructuredInputItem() as answered):
+                    _said.set(answered)
+            yield event
+
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
-        _asked.set(message)
+        thread, context, content = about.thread, about.request_context, MARK
+        if message:
+            _said.set(message)
+        elif answered := _said.get():
+            page = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
+            content = MARK | {"answer": answered.id, "after": page.data[0].id}
         try:
             async for event in super().answer(agent, message, about):
                 yield event
         except (InputTripwire, OutputTripwire) as stopped:
             if isinstance(stopped, InputTripwire):  # in later turns it is not to be read either
                 new: Any = {"id": new_id("message"), "created_at": datetime.now()}
-                mark = ck.HiddenContextItem(thread_id=about.thread.id, content=MARK, **new)
+                mark = ck.HiddenContextItem(thread_id=thread.id, content=content, **new)
                 yield ck.ThreadItemDoneEvent(item=mark)
             told = stopped.guardrail_result.output.output_info
             text = told if isinstance(told, str) else STOPPED

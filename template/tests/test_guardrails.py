@@ -19,7 +19,7 @@ from app.guards import STOPPED
 
 from .chat import Json, Person, text_of, thread_id_of, user_input
 from .conftest import RunningServer
-from .desk import script
+from .desk import done, offered, press, script
 from .test_agent import texts
 from .test_joining import Speaker
 
@@ -170,3 +170,55 @@ def test_guardrails_hold_for_whom_a_turn_is_handed_to(
         [assistant_message("I guarantee your money.")],
     )
     assert notices(person.say("My money!")) == [NO_PROMISES]
+
+
+NUMBER = "4111 1111 1111 1111"
+
+
+def answer(person: Person, thread_id: str, item_id: str, text: str) -> list[Json]:
+    given = {"answers": {"order": {"values": [text]}}}
+    about = {"thread_id": thread_id, "item_id": item_id}
+    return person.stream("threads.add_structured_input", **about, input=given)
+
+
+@pytest.mark.parametrize("since", ["at once", "after a click", "after a message", "the first of 2"])
+def test_an_answer_to_a_question_is_read_wherever_the_question_stands(
+    server: RunningServer, person: Person, since: str
+) -> None:
+    """And told to the model neither then nor later; what was said meanwhile is."""
+    asking = [function_call("ask_which_order", {}, call_id="q")]
+    if since == "after a click":
+        asking.insert(0, function_call("list_orders", {}, call_id="l"))
+    if since == "the first of 2":
+        asking.append(function_call("ask_which_order", {}, call_id="r"))
+    said = [[assistant_message(text)] for text in ("Yes.", "So.", "Well.")]
+    model = script(server, asking, *said)
+    events = person.say("It is broken")
+    thread_id, question = thread_id_of(events), done(events, "structured_input")[0]
+    if since == "after a click":
+        [shown] = done(events, "widget")
+        press(person, thread_id, shown, offered(shown, "order.open", order=1002))
+    if since == "after a message":
+        person.say("Wait a moment", thread_id)
+
+    stopped = answer(person, thread_id, question["id"], NUMBER)
+    assert [event["message"] for event in stopped if event["type"] == "notice"] == [NO_CARDS]
+    assert text_of(stopped) == ""
+    person.say("And now?", thread_id)
+    told = str(model.calls[-1].input)
+    assert NUMBER not in told
+    assert "It is broken" in told
+    assert ("Wait a moment" in told) == (since == "after a message")
+
+
+def test_an_answer_to_a_question_that_may_be_read_is_answered(
+    server: RunningServer, person: Person
+) -> None:
+    """An old number of somebody's, which a tool told of, stops nothing."""
+    model = script(
+        server, [function_call("ask_which_order", {}, call_id="q")], [assistant_message("Fine.")]
+    )
+    events = person.say("It is broken")
+    [question] = done(events, "structured_input")
+    assert text_of(answer(person, thread_id_of(events), question["id"], "1001")) == "Fine."
+    assert "1001" in texts(model.calls[-1])[-1]
