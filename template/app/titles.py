@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+from contextlib import suppress
 
 from agents import Agent, Runner
 from agents import InputGuardrailTripwireTriggered as InputTripwire
@@ -45,11 +46,12 @@ class TitleServer(TelemetryServer):
             raise
         finally:
             answered.set()
-        if naming and (await asyncio.wait({naming}, timeout=PATIENCE))[0] and naming.result():
-            thread.title = naming.result()  # which makes the SDK tell the browser
-            if known := remembered(thread.id):  # but not store it over a person's, given meanwhile
-                known.title = thread.title
-                remember(known, saved=True)
+        with suppress(asyncio.CancelledError):  # the answer is whole: nothing is left to be stopped
+            if naming and (await asyncio.wait({naming}, timeout=PATIENCE))[0] and naming.result():
+                thread.title = naming.result()  # which makes the SDK tell the browser
+                if known := remembered(thread.id):  # but not store it over a person's of meanwhile
+                    known.title = thread.title
+                    remember(known, saved=True)
 
     async def _name(
         self,

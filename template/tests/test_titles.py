@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from agents.testing import ScriptedModel, assistant_message
 
 from app.run import RunSettings
 
-from .chat import Json, Person, thread_id_of
+from .chat import Json, Person, events_of, request, thread_id_of, user_input
 from .conftest import RunningServer, serve, wait_until
 
 
@@ -150,3 +151,24 @@ def test_what_a_guardrail_stops_becomes_no_title(server: RunningServer, person: 
     wait_until(lambda: not server.app.state.server._naming)
     assert told(events) == []
     assert title_of(person, thread_id_of(events)) is None
+
+
+def test_who_leaves_while_a_title_is_thought_of_stops_nothing(
+    server: RunningServer,
+    person: Person,
+    titling: Callable[..., Titling],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer is whole: the model is not told, in later turns, that somebody cancelled it."""
+    titling(seconds=60.0)
+    monkeypatch.setattr("app.titles.PATIENCE", 60.0)
+    body = request("threads.create", input=user_input("Where is my parcel?"))
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        events = events_of(response)
+        thread_id = next(events)["thread"]["id"]
+        next(e for e in events if "done" in e["type"] and "Answer 0." in json.dumps(e))
+    wait_until(lambda: not server.app.state.turns)
+    kinds = [item.type for item in server.stored(person, thread_id)]
+    assert kinds == ["user_message", "assistant_message"]
+    [naming] = server.app.state.server._naming
+    naming.get_loop().call_soon_threadsafe(naming.cancel)
