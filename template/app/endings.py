@@ -3,7 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from agents import Agent
 from chatkit import types as ck
 
 from .base import Events
+from .context import RequestContext
 from .run import AgentServer, Context, Message
 from .store.base import new_id
 
@@ -35,6 +36,23 @@ async def ask(about: Context, *questions: ck.StructuredInput) -> str:
 
 
 class EndingServer(AgentServer):
+    async def _process_streaming_impl(
+        self, request: ck.StreamingReq, context: RequestContext
+    ) -> AsyncGenerator[ck.ThreadStreamEvent, None]:
+        if isinstance(request, ck.ThreadsAddClientToolOutputReq):
+            await self._put_call_last(request.params.thread_id, context)
+        async for event in super()._process_streaming_impl(request, context):
+            yield event
+
+    async def _put_call_last(self, thread_id: str, context: RequestContext) -> None:
+        """The SDK takes the output of the last item alone; a click may have put others behind."""
+        async for item in self._paginate_thread_items_reverse(thread_id, context):
+            if isinstance(item, ck.ClientToolCallItem) and item.status == "pending":
+                await self.store.delete_thread_item(thread_id, item.id, context)
+                await self.store.add_thread_item(thread_id, item, context)
+            if isinstance(item, ck.ClientToolCallItem | ck.UserMessageItem):
+                break
+
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         notes: list[Note] = []
         questions: dict[str, ck.ThreadItemDoneEvent] = {}
@@ -42,7 +60,9 @@ class EndingServer(AgentServer):
             match event:
                 case ck.ThreadItemUpdatedEvent(item_id=to, update=Note() as note) if to == _NEXT:
                     notes.append(note)
-                case ck.ThreadItemDoneEvent(item=ck.StructuredInputItem(id=item_id)):
+                case ck.ThreadItemDoneEvent(
+                    item=ck.StructuredInputItem(id=item_id) | ck.ClientToolCallItem(id=item_id)
+                ):
                     questions[item_id] = event  # the model reads the answer after the tool's output
                 case ck.ThreadItemRemovedEvent(item_id=item_id) if item_id in questions:
                     del questions[item_id]  # a guardrail takes it back

@@ -4,11 +4,12 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from agents import TResponseInputItem
+from agents.items import RunItem, ToolCallItem, ToolCallOutputItem
 from chatkit import types as ck
 from chatkit.agents import ThreadItemConverter
 from chatkit.store import Store
@@ -60,10 +61,22 @@ class History(ThreadItemConverter):
 async def load_history(history: History, thread: ck.ThreadMetadata, limit: int) -> Input:
     """The thread's newest `limit` items, oldest first, as model input.
 
-    A tool's call and its output are one item of the thread, so none is ever cut from the other.
+    At least from the person's last message on. A tool's call and its output are one item of the
+    thread, so none is ever cut from the other.
     """
-    page = await history.store.load_thread_items(thread.id, None, limit, "desc", history.context)
-    return await history.to_agent_input(page.data[::-1])
+    items, after, more = list[ck.ThreadItem](), None, True
+    while more and not any(isinstance(item, ck.UserMessageItem) for item in items):
+        page = await history.store.load_thread_items(
+            thread.id, after, limit, "desc", history.context
+        )
+        items, after, more = items + page.data, page.after, page.has_more
+    return await history.to_agent_input(items[::-1])
+
+
+def of_tools(items: Sequence[RunItem]) -> list[Any]:
+    """The calls of tools and their outputs, as model input."""
+    of_tool = ToolCallItem | ToolCallOutputItem
+    return [item.to_input_item() for item in items if isinstance(item, of_tool)]
 
 
 def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenContextItem:

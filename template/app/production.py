@@ -33,17 +33,23 @@ class ProductionServer(
 
     def compose(self, agent: Agent[Context]) -> Agent[Context]:
         """The agent with what this server adds; its owner's is left as it is."""
-        behavior = agent.tool_use_behavior
-        return agent.clone(
-            tools=[*agent.tools, *self.extra_tools],
-            handoffs=[*agent.handoffs, *self.handoffs],
-            tool_use_behavior=stop_for_browser if behavior == "run_llm_again" else behavior,
-        )
+        handoffs = [
+            _ending(one) if isinstance(one, Agent) else one
+            for one in (*agent.handoffs, *self.handoffs)
+        ]
+        tools = [*agent.tools, *self.extra_tools]
+        return _ending(agent).clone(tools=tools, handoffs=handoffs)
 
     def history(self, about: Context) -> History:
         history = super().history(about)
         history.tags = self.tags
         return history
+
+
+def _ending(agent: Agent[Context]) -> Agent[Context]:
+    if agent.tool_use_behavior != "run_llm_again":
+        return agent
+    return agent.clone(tool_use_behavior=stop_for_browser)
 
 
 def stop_for_browser(

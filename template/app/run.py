@@ -10,16 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from agents import (
-    Agent,
-    Model,
-    RunConfig,
-    RunContextWrapper,
-    Runner,
-    RunState,
-    StreamEvent,
-)
-from agents.items import ToolCallItem, ToolCallOutputItem
+from agents import Agent, Model, RunConfig, RunContextWrapper, Runner, RunState, StreamEvent
 from agents.result import RunResultStreaming
 from chatkit import types as ck
 from chatkit.agents import AgentContext, ResponseStreamConverter, stream_agent_response
@@ -32,7 +23,7 @@ from .config import AppSettings
 from .context import RequestContext
 from .facts import request_id
 from .failures import model_failure, tool_failure
-from .history import History, load_history, tool_record
+from .history import History, load_history, of_tools, tool_record
 from .joining import JoinedModel
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
@@ -45,6 +36,8 @@ ToolContext = RunContextWrapper[Context]
 Message = ck.UserMessageItem | None
 
 OFFLINE_NOTICE = "This is the offline model. Set a model's credentials in .env for real answers."
+CUT = "This was stopped. It is not known whether it was done."  # of what a person had approved
+OUTPUT = "function_call_output"
 CLEANUP_LIMIT = 2.0  # seconds for the provider's connection to close after a Stop
 
 
@@ -106,7 +99,7 @@ class AgentServer(BaseServer):
         return self.answer(agent, message, about)
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
-        asked = message.inference_options if message else ck.InferenceOptions()
+        asked = message.inference_options if message else await self._asked(about)
         config = self.run_config(asked)
         if asked.tool_choice:  # of this agent alone: not of one that takes over, or is a tool
             chosen = replace(agent.model_settings, tool_choice=asked.tool_choice.id)
@@ -135,6 +128,15 @@ class AgentServer(BaseServer):
                 raise CustomStreamError("The assistant has no answer to this.", allow_retry=True)
         finally:
             await watched.close()
+
+    async def _asked(self, about: Context) -> ck.InferenceOptions:
+        """What a turn goes on with that nobody has written: the model of the last message."""
+        where = about.thread.id, about.request_context
+        async for item in self._paginate_thread_items_reverse(*where):
+            if isinstance(item, ck.UserMessageItem):
+                picked = item.inference_options.model
+                return ck.InferenceOptions(model=picked if picked in self.models else None)
+        return ck.InferenceOptions()
 
     async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
         """The agent that is run, and what it is given: the thread's newest items."""
@@ -189,7 +191,8 @@ async def own_ids(events: Events) -> Events:
                     event.item = item.model_copy(update={"id": ids[item.id][-1]})
                 open_items[event.item.id] = event.item
             case ck.ThreadItemDoneEvent(item=ck.ClientToolCallItem() as item):
-                event.item = item.model_copy(update={"id": new_id("tool_call")})
+                own_id = new_id("tool_call")  # the SDK's is that of the last call, whichever it was
+                event.item = item.model_copy(update={"id": own_id, "call_id": own_id})
             case ck.ThreadItemDoneEvent(item=item):
                 if isinstance(item, ck.AssistantMessageItem):
                     own_id = ids.get(item.id, [new_id("message")])[-1]
@@ -226,12 +229,14 @@ class _WatchedRun:
     def __init__(self, run: RunResultStreaming, about: Context, limit: float, given: Any) -> None:
         self._result, self._context, self._queue = run, about, _WatchedQueue()
         self._reader: asyncio.Task[Any] | None = None
-        waiting = given.get_interruptions() if isinstance(given, RunState) else []
-        self._calls: dict[Any, Any] = {call.call_id: vars(call.raw_item) for call in waiting}
-        self._told = len(run.new_items)  # before: the run goes on after a person's answer
+        # What was called and did not end, before the run goes on after a person's answer.
+        told = of_tools(run.new_items)
+        ended = {item.get("call_id") for item in told if "output" in item}
+        self._calls = {id_: item for item in told if (id_ := item.get("call_id")) not in ended}
+        self._answered, self._told = {*self._calls}, len(run.new_items)
         self._writes: dict[Any, asyncio.Future[None]] = {}
         # Whether the model is waited for: a run that goes on begins with the tools it asked for.
-        self._patience, self._waits = limit, not waiting
+        self._patience, self._waits = limit, not isinstance(given, RunState)
         about._events = self._queue
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:
@@ -262,9 +267,9 @@ class _WatchedRun:
         about, kind, call_id = self._context, item.get("type"), item.get("call_id")
         if kind == "function_call":
             self._calls[call_id] = item
-        elif kind == "function_call_output" and call_id in self._calls.keys() - self._writes:
-            if about.client_tool_call is not None and call_id == [*self._calls][-1]:
-                return None  # the SDK makes the last call an item of its own, for the client
+        elif kind == OUTPUT and call_id in self._calls.keys() - self._writes:
+            if (call := about.client_tool_call) and call.name == self._calls[call_id].get("name"):
+                return None  # the SDK makes this call an item of its own, for the client
             record = tool_record(about.thread, self._calls[call_id], item)
             write = about.store.add_thread_item(about.thread.id, record, about.request_context)
             self._writes[call_id] = asyncio.ensure_future(write)
@@ -280,11 +285,11 @@ class _WatchedRun:
             self._result.cancel()
         if left := {*tasks, *self._writes.values()}:
             await asyncio.wait(left, timeout=CLEANUP_LIMIT)
-        made = () if self._result.interruptions else self._result.new_items[self._told :]
-        for item in made:  # no event may have told of a tool's end
-            known = isinstance(item, ToolCallItem | ToolCallOutputItem)
-            if known and (write := self._keep(item.to_input_item())):
-                await asyncio.wait({write}, timeout=CLEANUP_LIMIT)  # one by one: in order
+        if not self._result.interruptions:  # no event may have told of a tool's end
+            made, cut = self._result.new_items[self._told :], {"output": CUT, "type": OUTPUT}
+            for item in of_tools(made) + [cut | {"call_id": one} for one in self._answered]:
+                if write := self._keep(item):
+                    await asyncio.wait({write}, timeout=CLEANUP_LIMIT)  # one by one: in order
         # What nobody has asked for would be logged by asyncio.
         ends = [end for end in (*found, *self._writes.values()) if end and end.done()]
         _ = [end.exception() for end in ends if not end.cancelled()]

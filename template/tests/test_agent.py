@@ -171,7 +171,53 @@ def test_a_client_tool_leaves_the_results_of_the_others_and_ids_of_ours(
     kinds = [(i["type"], i["call_id"]) for i in model.calls[-1].input if "call_id" in i]
     called = [call_id for kind, call_id in kinds if kind == "function_call"]
     assert called == [call_id for kind, call_id in kinds if kind == "function_call_output"]
-    assert called == ["a0", "b0", "a1", "b1"]
+    ids = [call["call_id"] for call in calls]
+    assert called == ["a0", ids[0], "a1", ids[1]]
+
+
+def test_a_client_tool_leaves_the_results_of_those_called_after_it(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.assistant", MAPS)
+    shown = function_call("open_map", {}, call_id="map")
+    oslo = function_call("weather", {"city": "Oslo"}, call_id="oslo")
+    model = scripted([shown, oslo], [assistant_message("Here it is.")])
+    thread_id = thread_id_of(person.say("Map and weather?"))
+    person.stream("threads.add_client_tool_output", thread_id=thread_id, result={"seen": True})
+    given: Any = model.calls[-1].input
+    told = {i["call_id"]: str(i["output"]) for i in given if "output" in i}
+    assert len(told) == 2
+    assert "Oslo" in told.pop("oslo")
+    assert "seen" in told.popitem()[1]
+
+
+def test_a_turn_that_the_browser_goes_on_with_keeps_the_picked_model_and_the_question(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forced tool is not kept: it would be called for ever."""
+    answering, shown = server.app.state.server, function_call("open_map", {}, call_id="map")
+    many = [function_call("weather", {"city": "Oslo"}, call_id=str(n)) for n in range(25)]
+    big = ScriptedModel([[*many, shown], [assistant_message("Here.")], [assistant_message("!")]])
+    monkeypatch.setattr("app.server.assistant", MAPS)
+    monkeypatch.setattr("app.run.RunSettings.is_offline", False)
+    monkeypatch.setattr("app.server.Server.titles", None, raising=False)
+    monkeypatch.setattr("app.server.Server.models", ("big",))
+    monkeypatch.setattr("app.server.Server.tools", ("open_map",))
+    monkeypatch.setattr(answering, "model", ScriptedModel([[assistant_message("Default.")]]))
+    monkeypatch.setattr(answering, "_picked", {"big": big})
+    picked = {"model": "big", "tool_choice": {"id": "open_map"}}
+    thread_id = thread_id_of(person.say("Where is Oslo?", inference_options=picked))
+    events = person.stream("threads.add_client_tool_output", thread_id=thread_id, result={})
+    assert text_of(events) == "Here."
+    assert [call.model_settings.tool_choice for call in big.calls] == ["open_map", None]
+    assert texts(big.calls[-1])[0] == "Where is Oslo?"  # though 25 results are behind it
+
+    monkeypatch.setattr("app.server.Server.models", ())
+    again = [[shown], [assistant_message("By the default.")]]
+    monkeypatch.setattr(answering, "model", ScriptedModel(again))
+    person.say("And Rome?", thread_id)
+    events = person.stream("threads.add_client_tool_output", thread_id=thread_id, result={})
+    assert text_of(events) == "By the default."
 
 
 def test_a_client_tool_that_was_never_answered_is_left_out_of_what_the_model_is_told(

@@ -5,7 +5,12 @@ The template's file: improvements arrive through `copier update`.
 
 from typing import Any
 
+import pytest
+from agents import Agent
 from agents.testing import ScriptedModel, assistant_message, function_call
+
+from app.desk import conversation, tools
+from app.run import Context
 
 from .chat import Json, Person, text_of, thread_id_of
 from .conftest import RunningServer
@@ -86,3 +91,44 @@ def test_a_client_effect_reaches_the_browser_and_is_no_item(
     [effect] = [event for event in events if event["type"] == "client_effect"]
     assert (effect["name"], effect["data"]) == ("point_at_order", {"order": 1001})
     assert "client_effect" not in str(person.items(thread_id_of(events)))
+
+
+def test_a_click_and_a_question_do_not_keep_the_browsers_answer_out(
+    server: RunningServer, person: Person
+) -> None:
+    calls = [
+        function_call("list_orders", {}, call_id="list"),
+        function_call("ask_which_order", {}, call_id="ask"),
+        function_call("current_page", {}, call_id="page"),
+    ]
+    model = script(server, calls, [assistant_message("You look at order 1001.")])
+    events = person.say("What do I look at?")
+    thread_id, [shown] = thread_id_of(events), done(events, "widget")
+    assert [e["item"]["type"] for e in events if "item" in e][-1] == "client_tool_call"
+    press(person, thread_id, shown, offered(shown, "order.open", order=1002))
+    assert text_of(answer(person, thread_id)) == "You look at order 1001."
+    assert "/orders/1001" in outputs(model)[-1]
+    again = person.post("threads.add_client_tool_output", thread_id=thread_id, result=PAGE)
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize("tool", ["current_page", "ask_which_order"])
+def test_who_took_over_waits_for_an_answer_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    clerk = Agent[Context](name="Clerk", tools=[tools.current_page, conversation.ask_which_order])
+    monkeypatch.setattr("app.server.Server.handoffs", (clerk,))
+    over = function_call("transfer_to_clerk", {}, call_id="over")
+    said = [assistant_message("I did not wait.")]
+    model = script(server, [over], [function_call(tool, {}, call_id=CALL)], said)
+    assert text_of(person.say("Look")) == ""
+    assert len(model.calls) == 2
+
+
+def test_what_was_quoted_is_told_with_the_browsers_answer_too(
+    server: RunningServer, person: Person
+) -> None:
+    model = calling(server, "current_page")
+    thread_id = thread_id_of(person.say("What does it mean?", quoted_text="within 30 days"))
+    answer(person, thread_id)
+    assert "within 30 days" in str(model.calls[-1].input)

@@ -126,7 +126,7 @@ class ShortHistory(History):
         items = without_stopped(given)
         parts, left, asked = list[Input](), self.tokens or math.inf, False
         for item in reversed(items):
-            part = await self._thread_item_to_input_item(item, item is items[-1])
+            part = await self._thread_item_to_input_item(item, not asked)
             left -= sum(len(json.dumps(one, ensure_ascii=False).encode()) for one in part) / 4
             if left < 0 and asked:
                 meter().shortened = True
