@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from agents import Agent, RunContextWrapper, RunState
-from agents.exceptions import UserError
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
 from chatkit import types as ck
@@ -57,17 +56,19 @@ class ApprovalServer(ActionServer):
     async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
         if (answered := _answered.get()) is None:
             return await super().begin(agent, about)
-        _answered.set(None)
         saved, approve = answered
         context = RunContextWrapper(about)
         try:
             state = await RunState.from_json(agent, saved, context_override=context)
-        except UserError as error:
+        except Exception as error:
             raise OutdatedError from error
         for call in state.get_interruptions():
-            if call.tool_name not in {tool.name for tool in call.agent.tools}:
+            if call.tool_name not in {
+                tool.name for tool in await call.agent.get_all_tools(context)
+            }:
                 raise OutdatedError
             state.approve(call) if approve else state.reject(call)
+        _answered.set(None)
         return agent, state
 
     async def end(self, run: RunResultStreaming, about: Context) -> Sequence[ck.ThreadStreamEvent]:
@@ -98,13 +99,19 @@ async def answer(acting: Acting, given: Answer) -> Events:
     card = ApprovalCard(calls=content["calls"], pending=kept.id, answer=said)
     yield acting.replaced(card.build())
     _answered.set((content["state"], given.approve))
+    failed: Exception | None = None
     try:
         async for event in acting.server.respond(thread, None, context):
             yield event
-    except OutdatedError:
-        card.answer = "Too old."
+    except Exception as error:
+        failed = error
+    if _answered.get():  # nothing was run
+        card.answer = "Too old." if isinstance(failed, OutdatedError) else ""
+        if not card.answer:  # it can be answered again
+            await store.add_thread_item(thread.id, kept, context)
         yield acting.replaced(card.build())
-        raise
+    if failed:
+        raise failed
 
 
 def _in_words(call: ToolApprovalItem) -> str:

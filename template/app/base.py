@@ -49,11 +49,9 @@ class BaseServer(ChatKitServer[RequestContext]):
             facts().update(thread_id=thread_id)
         lease = Lease(self.settings.turn_lease)
         begin_request(lease if ck.is_streaming_req(parsed) else None)
-        reason = await check(self, parsed, context)
+        await check(self, parsed, context)
         # As super().process() goes on; it would build its validator on every request (3.4 ms).
         if not ck.is_streaming_req(parsed):
-            if reason is not None:
-                return StreamingResult(self._refused(ck.ErrorEvent(message=reason)))
             return NonStreamingResult(await self._process_non_streaming(parsed, context))
         return StreamingResult(self._turn(parsed, lease, context))
 
@@ -81,6 +79,8 @@ class BaseServer(ChatKitServer[RequestContext]):
         """The one place where the SDK runs respond and action: both are guarded here."""
         facts().update(thread_id=thread.id)
         async for event in super()._process_events(thread, context, lambda: self._guarded(stream)):
+            if isinstance(event, ck.ErrorEvent):
+                facts().setdefault("ended", "failed")
             yield event
 
     async def _guarded(self, stream: Callable[[], Events]) -> Events:
@@ -88,10 +88,8 @@ class BaseServer(ChatKitServer[RequestContext]):
             async for event in stream():
                 yield event
         except (StreamError, CustomStreamError):
-            facts().setdefault("ended", "failed")
             raise
         except Exception as error:
-            facts().setdefault("ended", "failed")
             event = self.explain(error)
             raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
 

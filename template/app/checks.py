@@ -36,11 +36,11 @@ def invalid(error: ValidationError) -> str:
     return text.removeprefix(": ")[:300]
 
 
-async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> str | None:
+async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> None:
     """Refuse what the SDK would let through, or would notice only when the stream has begun.
 
-    Why the thread takes nothing more, or None; a turn finds out when it takes the thread's lease.
-    Raises ApiError or NotFoundError for the rest.
+    Raises ApiError or NotFoundError. That a thread is closed, a turn finds out when it takes its
+    lease.
     """
     store = server.store
     match request:
@@ -62,14 +62,14 @@ async def check(server: Server, request: ck.ChatKitReq, context: RequestContext)
             _require(server, "action", "widget actions")
         case ck.ThreadsSyncCustomActionReq(params=params):
             _require(server, "sync_action", "synchronous widget actions")
-            return closed(await store.load_thread(params.thread_id, context=context))
+            if reason := closed(await store.load_thread(params.thread_id, context=context)):
+                raise ApiError(400, "action_refused", reason)
         case ck.InputTranscribeReq():
             _require(server, "transcribe", "dictation")
         case ck.AttachmentsCreateReq() | ck.AttachmentsDeleteReq() if not server.attachment_store:
             raise not_supported("attachments")
         case ck.AttachmentsDeleteReq():
             await store.load_attachment(request.params.attachment_id, context=context)
-    return None
 
 
 def closed(thread: ck.ThreadMetadata) -> str | None:

@@ -3,6 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import binascii
 import logging
 import traceback
 from http import HTTPStatus
@@ -61,6 +62,8 @@ def as_api_error(error: Exception) -> ApiError:
             phrase = HTTPStatus(status).phrase
             code = phrase.lower().replace(" ", "_")
             return ApiError(status, code, f"{phrase}.", **(error.headers or {}))
+        case binascii.Error():  # what was dictated
+            return ApiError(400, "invalid_request", "The audio is not written as Base64.")
         case ClientDisconnect():
             return ApiError(400, "body_cut", "The body broke off.")  # nobody is there to read it
         case ValueError() if _raised_by_the_sdk(error):

@@ -11,6 +11,7 @@ from chatkit.types import ErrorEvent
 from .checks import closed
 from .context import RequestContext
 from .errors import StoreUnavailable, error_event, logger, report
+from .facts import facts
 from .store.base import BaseStore, Lease, TurnLost
 
 BUSY = "Another answer in this conversation is still being written. Please try again after it."
@@ -56,6 +57,7 @@ class TurnLease:
             if not self.lost:
                 raise
             turn.uncancel()
+            facts().setdefault("ended", "failed")
             last = error_event(TurnLost()).model_dump_json(exclude_none=True)
             yield f"data: {last}\n\n".encode()
         finally:

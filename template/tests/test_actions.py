@@ -10,7 +10,9 @@ import pytest
 from chatkit.types import WidgetItem
 from chatkit.widgets import DynamicWidgetRoot
 
+from app.actions import Acting
 from app.desk import orders
+from app.desk.actions import actions
 
 from .chat import Json, Person, thread_id_of
 from .conftest import RunningServer
@@ -229,7 +231,24 @@ def test_a_thread_that_takes_nothing_more_takes_no_action(
     lock(server, person, thread_id, state)
     told = f"This conversation is {state}."
     assert told in str(press(person, thread_id, card, offered(card, "order.refresh")))
-    assert told in sync(person, thread_id, card, offered(card, "order.watch")).text
+    refused = sync(person, thread_id, card, offered(card, "order.watch"))
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, told)
     assert not order_of(server, person).watched
     assert items(person, thread_id)[1] == card
     assert hidden(server, person, thread_id)
+
+
+def test_a_slow_button_does_not_bring_a_deleted_widget_back(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id, card = shown(server, person, "show_order", order=1001)
+    model, handler = actions["order.watch"]
+    real: Any = handler
+
+    async def slow(acting: Acting, given: Any) -> Any:
+        await server.store.delete_thread_item(thread_id, card["id"], acting.context)
+        return await real(acting, given)
+
+    monkeypatch.setitem(actions, "order.watch", (model, slow))
+    assert sync(person, thread_id, card, offered(card, "order.watch")).status_code == 404
+    assert "widget" not in [item["type"] for item in items(person, thread_id)]

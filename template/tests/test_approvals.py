@@ -6,17 +6,22 @@ The template's file: improvements arrive through `copier update`.
 import asyncio
 from typing import Any
 
+import mcp.types
 import pytest
-from agents import Agent, function_tool
+from agents import Agent, Tool, function_tool
+from agents.mcp import MCPServer
 from agents.testing import ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
 from chatkit.agents import stream_agent_response
+from chatkit.errors import CustomStreamError
 
+from app.agent import assistant
+from app.base import Events
 from app.desk import orders, tools
-from app.run import Context
+from app.run import CUT, Context
 
-from .chat import Json, Person, text_of, thread_id_of
-from .conftest import RunningServer
+from .chat import Json, Person, events_of, request, text_of, thread_id_of
+from .conftest import RunningServer, wait_until
 from .desk import (
     CALL,
     before_and_after_a_restart,
@@ -267,3 +272,135 @@ def test_a_question_outlives_the_server_that_asked_it() -> None:
         model = script(second, [assistant_message("It is done.")])
         assert text_of(answer(person, thread_id, card, True)) == "It is done."
         assert outputs(model) == ["Order 1001 is cancelled."]
+
+
+def pay(ended: list[str]) -> Tool:
+    @function_tool(needs_approval=True)
+    async def pay() -> str:
+        await asyncio.sleep(30)
+        ended.append("paid")
+        return "It is paid."
+
+    return pay
+
+
+def test_of_a_tool_that_is_cut_off_after_a_yes_the_model_knows_that_it_may_be_done(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(server.app.state.server, "extra_tools", [pay(ended)])
+    model = calling(server, "pay", "I cannot tell.")
+    events = person.say("Pay")
+    thread_id, [card] = thread_id_of(events), done(events, "widget")
+    action = offered(card, "approval.answer", approve=True)
+    about = {"thread_id": thread_id, "item_id": card["id"], "action": action}
+    body = request("threads.custom_action", **about)
+    with person.http.stream("POST", "/chatkit", json=body) as response:
+        next(event for event in events_of(response) if event["type"] == "thread.item.replaced")
+    wait_until(lambda: not server.app.state.turns)
+    person.say("Is it paid?", thread_id)
+    assert ended == []
+    assert outputs(model) == [CUT]
+
+
+@pytest.mark.parametrize("kind", ["words", "silence"])
+def test_where_nothing_was_run_the_question_stays_open(
+    server: RunningServer, person: Person, kind: str
+) -> None:
+    async def refuse(*_: Any) -> Events:
+        if kind == "words":
+            raise CustomStreamError("Your plan has ended.")
+        yield ck.NoticeEvent(level="info", message="Not now.")
+
+    thread_id, card, _ = asked(server, person)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.app.state.server, "respond", refuse)
+        refused = answer(person, thread_id, card, True)
+    assert ("Your plan has ended." in str(refused)) == (kind == "words")
+    assert "Approved." not in str(items(person, thread_id))
+    assert status(server, person) == "open"
+    assert text_of(answer(person, thread_id, card, True)) == "It is done."
+    assert status(server, person) == "cancelled"
+
+
+def test_a_state_that_cannot_be_read_is_too_old(server: RunningServer, person: Person) -> None:
+    thread_id, card, _ = asked(server, person)
+    [kept] = hidden(server, person, thread_id)
+    assert isinstance(kept, ck.HiddenContextItem)
+    content: Any = kept.content
+    del content["state"]["max_turns"]
+    server.run(server.store.save_item(thread_id, kept, context=server.context_of(person)))
+    assert answer(person, thread_id, card, True)[-1]["message"] == TOO_OLD
+
+
+def test_an_agent_that_is_a_tool_asks_and_its_answer_is_remembered(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = Agent[Context](name="Inner", tools=[tools.cancel_order])
+    outer = assistant.clone(tools=[inner.as_tool("ask_inner", "Asks the inner agent.")])
+    monkeypatch.setattr("app.server.assistant", outer)
+    model = script(
+        server,
+        [function_call("ask_inner", {"input": "cancel 1001"}, call_id="outer")],
+        [function_call("cancel_order", {"order": 1001}, call_id="inner")],
+        *([assistant_message(text)] for text in ("It is off.", "Done.", "You are welcome.")),
+    )
+    inner.model = model
+    events = person.say("Cancel it")
+    thread_id, [card] = thread_id_of(events), done(events, "widget")
+    assert text_of(answer(person, thread_id, card, True)) == "Done."
+    person.say("Thanks", thread_id)
+    given: Any = model.calls[-1].input
+    assert [item["call_id"] for item in given if "call_id" in item] == ["outer", "outer"]
+    assert "It is off." in outputs(model)[0]
+
+
+def test_what_ended_beside_a_question_is_remembered_once(
+    server: RunningServer, person: Person
+) -> None:
+    track = function_call("track_parcel", {"order": 1002}, call_id="track")
+    cancel = function_call("cancel_order", {"order": 1001}, call_id=CALL)
+    said = [[assistant_message(text)] for text in ("Done.", "You are welcome.")]
+    model = script(server, [track, cancel], *said)
+    events = person.say("Look, and cancel")
+    thread_id, [card] = thread_id_of(events), done(events, "widget")
+    answer(person, thread_id, card, True)
+    person.say("Thanks", thread_id)
+    given: Any = model.calls[-1].input
+    assert [i["call_id"] for i in given if "output" in i] == ["track", CALL]
+
+
+class Shop(MCPServer):
+    """Its one tool needs an approval, as a server's settings may say."""
+
+    name = "shop"
+
+    def __init__(self) -> None:
+        super().__init__(require_approval="always")
+        self.called: list[str] = []
+
+    async def list_tools(self, *_: Any) -> Any:
+        return [mcp.types.Tool(name="pay_bill", input_schema={"type": "object", "properties": {}})]
+
+    async def call_tool(self, tool_name: str, *_: Any) -> Any:
+        self.called.append(tool_name)
+        return mcp.types.CallToolResult(content=[mcp.types.TextContent(type="text", text="Paid.")])
+
+    async def connect(self) -> None: ...
+    async def cleanup(self) -> None: ...
+    async def list_prompts(self) -> Any: ...
+    async def get_prompt(self, *_: Any) -> Any: ...
+
+
+def test_a_tool_of_an_mcp_server_waits_for_a_yes_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop()
+    monkeypatch.setattr("app.server.assistant", assistant.clone(mcp_servers=[shop]))
+    model = calling(server, "pay_bill", "It is paid.")
+    events = person.say("Pay it")
+    [card] = done(events, "widget")
+    assert shop.called == []
+    assert text_of(answer(person, thread_id_of(events), card, True)) == "It is paid."
+    assert shop.called == ["pay_bill"]
+    assert "Paid." in outputs(model)[0]

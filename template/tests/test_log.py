@@ -17,6 +17,7 @@ import httpx
 import pytest
 import structlog
 
+from app.errors import StoreUnavailable
 from app.logs import configure_logging
 
 from . import people, stores
@@ -105,6 +106,42 @@ def test_how_a_stream_ended_is_told(
     )
     assert failed["request_id"] == lines_of(log)[0]["request_id"]
     assert failed["request_id"] in failed["event"]
+
+
+def test_an_answer_that_cannot_be_stored_has_failed(
+    live: RunningServer, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = live.app.state.server.store
+    add = store.add_thread_item
+
+    async def fail(thread_id: str, item: Any, context: Any) -> None:
+        if item.type == "assistant_message":
+            raise StoreUnavailable
+        await add(thread_id, item, context)
+
+    monkeypatch.setattr(store, "add_thread_item", fail)
+    assert live.person().say("Hello")[-1]["type"] == "error"
+    wait_until(lambda: lines_of(log))
+    assert lines_of(log)[0]["ended"] == "failed"
+
+
+def test_a_turn_that_lost_its_thread_has_failed(
+    live: RunningServer, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: Any) -> bool:
+        return False
+
+    async def wait(*_: Any, **__: Any) -> Any:
+        await asyncio.sleep(60)
+        yield
+
+    answering = live.app.state.server
+    monkeypatch.setattr(answering.settings, "turn_lease", 0.3)
+    monkeypatch.setattr(answering.store, "renew_lease", lost)
+    monkeypatch.setattr(answering, "respond", wait)
+    assert live.person().say("Hello")[-1]["type"] == "error"
+    wait_until(lambda: lines_of(log))
+    assert lines_of(log)[0]["ended"] == "failed"
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,9 @@ def test_an_attachments_record_lives_with_its_owner() -> None:
         assert stranger.post("attachments.delete", **gone).status_code == 404
         person.ask("attachments.delete", **gone)
         assert person.post("attachments.delete", **gone).status_code == 404
+
+
+def test_speech_that_is_not_written_as_base64_is_refused() -> None:
+    with switched_on(media.Dictation) as server:
+        answer = server.person().post("input.transcribe", **SPEECH | {"audio_base64": "AAA"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
