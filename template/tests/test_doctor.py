@@ -155,6 +155,10 @@ def test_a_model_is_asked_once_and_with_few_tokens(
     [asked] = app.state.log
     limits = [asked.body.get(name) for name in ("max_output_tokens", "max_tokens")]
     assert doctor.ENOUGH in limits
+    with serve(**credentials(running(app)), model=NAME) as server:
+        server.person().say("Hello")
+    turn = next(one for one in app.state.log[1:] if one.body.get("stream"))
+    assert asked.body.get("stream_options") == turn.body.get("stream_options")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +193,26 @@ def test_a_first_event_that_comes_at_once_is_well_and_leaves_no_thread(examine: 
         assert found["stream"].state == "ok", found["stream"].told
         if people.nobody:
             assert person.ask("threads.list", limit=1)["data"] == []
+
+
+def test_it_removes_its_thread_in_production_too(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a visitor's cookie is for https alone, and this address is the one behind a proxy."""
+    live: dict[str, Any] = {"app_env": "production", "model": "offline", "offline_delay": 0.02}
+    with serve(**live | people.LIVE | LIVE) as server:
+        removed: list[str] = []
+        delete = server.store.delete_thread
+
+        async def watched(thread_id: str, context: Any) -> None:
+            await delete(thread_id, context)
+            removed.append(thread_id)
+
+        monkeypatch.setattr(server.store, "delete_thread", watched)
+        headers = options(**server.person().http.headers)
+        found = examine("--url", server.url, *headers, **fresh())
+    assert found["stream"].state == "ok", found["stream"].told
+    assert len(removed) == 1
 
 
 def test_a_proxy_that_holds_the_stream_back_is_found(

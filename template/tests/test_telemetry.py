@@ -53,6 +53,17 @@ class Collector:
         points = [*metric.sum.data_points, *metric.histogram.data_points]
         return [(getattr(p, "as_int", 0) or getattr(p, "count", 0), attributes(p)) for p in points]
 
+    def histogram(self, name: str) -> list[Any]:
+        last = ExportMetricsServiceRequest.FromString(self.bodies["metrics"][-1])
+        scopes = [s for one in last.resource_metrics for s in one.scope_metrics]
+        return [
+            point
+            for scope in scopes
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.histogram.data_points
+        ]
+
     @property
     def everything(self) -> str:
         return str(self.bodies)
@@ -169,6 +180,9 @@ def test_turns_streams_tokens_and_errors_are_counted(
     assert turns == {"done": 1, "failed": 1, "refused": 1}
     assert collector.points("chatkit.streams.running") == [(0, {})]
     assert sum(count for count, _ in collector.points("chatkit.turn.first_event")) == 3
+    for name in ("chatkit.turn.first_event", "chatkit.turn.duration"):  # in seconds
+        for point in collector.histogram(name):
+            assert [sum(b < n for b in point.explicit_bounds) for n in (0.3, 3, 60)] == [3, 6, 9]
     [(errors, about)] = collector.points("chatkit.errors")
     assert (errors, about) == (1, {"error.type": "AuthenticationError"})
     tokens = {of["gen_ai.token.type"]: count for count, of in collector.points("chatkit.tokens")}
@@ -178,6 +192,21 @@ def test_turns_streams_tokens_and_errors_are_counted(
     assert tokens["output"] > 0
     [failed] = [span for span in collector.spans if attributes(span).get("ended") == "failed"]
     assert attributes(failed)["error.type"] == "AuthenticationError"
+
+
+def test_what_a_client_asks_in_vain_is_no_failure_and_no_first_event(
+    collector: Collector, model: RunningServer
+) -> None:
+    with traced(collector, model) as server:
+        person = server.person()
+        person.say("Hello")
+        gone = {"thread_id": "thr_" + "0" * 32, "input": user_input()}
+        assert person.post("threads.add_user_message", **gone).status_code == 404
+    turns = {about["ended"]: count for count, about in collector.points("chatkit.turns")}
+    assert turns == {"done": 1, "refused": 1}
+    assert sum(count for count, _ in collector.points("chatkit.turn.first_event")) == 1
+    assert b"chatkit.errors" not in collector.bodies["metrics"][-1]
+    assert not [span for span in collector.spans if not span.parent_span_id and span.status.code]
 
 
 def test_a_stop_ends_the_trace_as_stopped_and_leaves_no_error(

@@ -182,8 +182,11 @@ def test_the_model_is_told_how_much_it_may_still_say(
     assert notices(events) == [LENGTH]
     # OpenAI takes no limit below 16.
     assert [call.model_settings.max_tokens for call in model.calls] == [100, 40, 16]
-    model = script(server, told(99, assistant_message("Short enough.")))
-    assert notices(person.say("Again", thread_id_of(events))) == []
+    thread_id = thread_id_of(events)
+    short = assistant_message("Short enough.")
+    for steps in ([told(99, short)], [told(90, *calls("a")), told(15, short)]):  # 15 of 16
+        script(server, *steps)
+        assert notices(person.say("Again", thread_id)) == []
 
 
 def test_an_answer_that_the_provider_cuts_at_the_limit_stays(

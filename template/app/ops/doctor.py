@@ -23,6 +23,7 @@ from ..model import ModelSettings, build_model
 from ..settings import Settings, load_settings
 from ..store import open_store
 from .first_event import Skipped, Wrong, first_event, helper_headers
+from .usage import UsageSettings
 
 PATIENCE = 15.0  # seconds for a part to be there
 ENOUGH = 16  # tokens of an answer; OpenAI takes no lower limit
@@ -148,16 +149,19 @@ class Doctor:
 
 async def ask_model(settings: Settings) -> None:
     """Raises what the provider's client does. An answer that is cut at its limit is one."""
+    assert isinstance(settings, UsageSettings)
     model = build_model(settings)
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
-    for limits in (Limits(max_tokens=ENOUGH), Limits()):  # some models know no such limit
+    usage = settings.ask_for_usage or None  # as a turn asks
+    for limit in (ENOUGH, None):  # some models know no such limit
+        limits = Limits(max_tokens=limit, include_usage=usage)
         given: Any = (None, "Say: ok", limits, [], None, [], ModelTracing.DISABLED)
         try:
             async for event in model.stream_response(*given, **rest):
                 if event.type in STREAMED:
                     return
         except Exception as error:
-            if limits.max_tokens is None or getattr(error, "status_code", None) != 400:
+            if limit is None or getattr(error, "status_code", None) != 400:
                 raise
     raise ValueError("an answer without a word")
 

@@ -112,7 +112,9 @@ async def watch(client: httpx.AsyncClient, address: httpx.URL) -> Arrivals:
             arrived.take(line, perf_counter() - began)
     with suppress(httpx.HTTPError):
         gone = {"type": "threads.delete", "params": {"thread_id": arrived.thread_id}}
-        await client.post(address, json=gone)
+        # A client returns a visitor's Secure cookie over https alone.
+        visitor = response.headers.get("set-cookie", "").partition(";")[0]
+        await client.post(address, json=gone, headers={"cookie": visitor} if visitor else None)
     return arrived
 
 

@@ -34,6 +34,7 @@ class Meter:
 
     max_tool_calls: int = 0  # 0 is no limit
     max_output_tokens: int = 0
+    left: int = 0  # of them, when the model was asked last
     used: Counter[str] = field(default_factory=Counter)
     tool_calls: int = 0
     reached: str = ""
@@ -46,7 +47,10 @@ class Meter:
         self.used["requests"] += 1
         if not self.max_output_tokens:
             return settings
-        left = max(LEAST, self.max_output_tokens - self.used["output_tokens"])
+        if (left := self.max_output_tokens - self.used["output_tokens"]) <= 0:
+            self.reached = LENGTH
+            raise LimitReached(self.reached)
+        self.left = left = max(LEAST, left)
         return replace(settings, max_tokens=min(settings.max_tokens or left, left))
 
     def answered(self, usage: Any, *, whole: bool = True) -> None:
@@ -61,8 +65,10 @@ class Meter:
             "reasoning_tokens": getattr(usage, "output_tokens_details", None),
         }
         self.used.update({name: getattr(where, name, 0) or 0 for name, where in told.items()})
+        now = getattr(usage, "output_tokens", 0) or 0
         if 0 < self.max_output_tokens <= self.used["output_tokens"]:
-            self.reached = LENGTH
+            # An answer that is whole may end where it was to be cut.
+            self.reached = "" if whole and now < self.left else LENGTH
         if 0 < self.max_tool_calls < self.tool_calls:
             self.reached, whole = CALLS, False
         if self.reached and not whole:

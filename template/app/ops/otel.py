@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from agents import set_trace_processors
 from agents.tracing import Span, SpanError, Trace, TracingProcessor, add_trace_processor
+from chatkit.store import NotFoundError
 from openinference.instrumentation import TraceConfig
 from openinference.instrumentation.openai_agents import OpenAIAgentsInstrumentor
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -33,6 +34,7 @@ from .telemetry import TelemetrySettings
 
 T = TypeVar("T")
 SEND_LIMIT = 5.0  # seconds, retries included
+BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)  # seconds; OTel's are for ms
 BARE: Any = {"record_exception": False, "set_status_on_exception": False}  # they quote its words
 
 
@@ -53,8 +55,9 @@ class Telemetry:
         self.tracer, meter = self.traces.get_tracer(__name__), self.metrics.get_meter(__name__)
         self.turns = meter.create_counter("chatkit.turns")
         self.running = meter.create_up_down_counter("chatkit.streams.running")
-        self.first = meter.create_histogram("chatkit.turn.first_event", "s")
-        self.lasted = meter.create_histogram("chatkit.turn.duration", "s")
+        bounds: Any = {"explicit_bucket_boundaries_advisory": BOUNDS}
+        self.first = meter.create_histogram("chatkit.turn.first_event", "s", **bounds)
+        self.lasted = meter.create_histogram("chatkit.turn.duration", "s", **bounds)
         self.tokens = meter.create_counter("chatkit.tokens", "{token}")
         self.errors = meter.create_counter("chatkit.errors")
 
@@ -79,6 +82,9 @@ class Telemetry:
             except (CancelledError, GeneratorExit):
                 ended = "stopped"
                 raise
+            except NotFoundError:  # 404, before the first event
+                ended = "refused"
+                raise
             except Exception as error:
                 ended = "failed"
                 self.failed(error)
@@ -92,7 +98,8 @@ class Telemetry:
                 span.set_attributes(about | seconds | whose)
                 self.running.add(-1)
                 self.turns.add(1, about)
-                self.first.record(first)
+                if first:
+                    self.first.record(first)
                 self.lasted.record(seconds["seconds"], about)
 
     async def watch(self, events: AsyncIterator[T]) -> AsyncIterator[T]:
