@@ -6,6 +6,7 @@ The template's file: improvements arrive through `copier update`.
 import httpx
 import pytest
 from fastapi import Request
+from opentelemetry.sdk.trace import TracerProvider
 
 from app.config import load
 from app.ops.proxies import ProxySettings
@@ -40,6 +41,13 @@ def test_forwarded_headers_of_whom_nobody_listed_change_nothing(trusted: tuple[s
         assert seen(server) == ("http", "127.0.0.1")
         spoofed = server.person(origin="https://chat.example.com", **CLAIMED)
         assert spoofed.post("threads.list").status_code == 403
+
+
+def test_telemetry_of_the_whole_process_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `opentelemetry-instrument` sets it up: FastAPI would begin its own around each request."""
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", TracerProvider)
+    with serve() as server:
+        assert seen(server) == ("http", "127.0.0.1")
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8"])
