@@ -3,9 +3,12 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+from importlib import import_module
+
 import psycopg
 from alembic import context
-from sqlalchemy import create_engine, text
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 LOCK = 7_242_863_285_221  # any number, the same for all who migrate
@@ -26,6 +29,29 @@ def conninfo() -> str:
     return with_limits(settings.conninfo, settings.database_connect_timeout)
 
 
+def why_not(connection: Connection) -> str:
+    """What keeps this application's tables from being here; empty where nothing does."""
+    if not connection.scalar(text("SELECT current_schema()")):
+        return (
+            "no schema is there that its role may use: let the database's owner make the one that "
+            "DATABASE_URL names (CREATE SCHEMA chat AUTHORIZATION role)"
+        )
+    store = context.config.attributes.get("store", "app.store")  # a host may have an `app` too
+    sql = import_module(f"{store}.statements")
+    found = connection.exec_driver_sql(sql.TAKEN).first()
+    if not found and context.get_context().get_current_heads():
+        found = connection.exec_driver_sql(sql.VERSION).first()
+    return str(import_module(f"{store}.schema").FOREIGN) if found and not found[0] else ""
+
+
+def refuse_what_is_not_ours(connection: Connection) -> None:
+    """Ends before anything is changed; by one sentence also where the command line migrates."""
+    if reason := why_not(connection):
+        if "conninfo" in context.config.attributes:
+            raise CommandError(reason)
+        raise SystemExit(f"The database cannot be used: {reason}")
+
+
 def migrate() -> None:
     engine = create_engine(
         "postgresql+psycopg://",
@@ -37,6 +63,7 @@ def migrate() -> None:
         context.configure(connection=connection)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            refuse_what_is_not_ours(connection)
             context.run_migrations()
 
 

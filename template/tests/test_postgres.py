@@ -7,27 +7,33 @@ import asyncio
 import atexit
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
+from alembic.util import CommandError
 from chatkit import types as ck
 from chatkit.store import NotFoundError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app.config import stop_on_problems
-from app.errors import StoreUnavailable
+from app.errors import StoreUnavailable, logger
 from app.store import statements as sql
 from app.store.base import Lease, TurnLost, begin_request
 from app.store.embedded import with_limits
 from app.store.postgres import PostgresStore, open_store
-from app.store.schema import HEAD, migrate
+from app.store.schema import FOREIGN, HEAD, migrate
 
 from . import database, test_store
 from .chat import user_input
@@ -37,6 +43,7 @@ from .stores.postgres import TABLES, fresh
 from .test_store import ME, a_thread, message
 
 SILENT, DEAF = -1, -2
+PROJECT = Path(__file__).parent.parent
 
 
 def opened(conninfo: str, **values: Any) -> AbstractAsyncContextManager[PostgresStore]:
@@ -160,14 +167,143 @@ def test_a_database_from_before_feedback_takes_it() -> None:
     run(check)
 
 
+VERSIONED = "CREATE TABLE alembic_version (version_num varchar(32)); CREATE TABLE orders (id int);"
+THEIRS = {
+    "at a revision of its own": f"{VERSIONED} INSERT INTO alembic_version VALUES ('f3a9c2e17b64')",
+    "at a number that is one of ours": f"{VERSIONED} INSERT INTO alembic_version VALUES ('0001')",
+    "with a table by a name of ours": "CREATE TABLE items (id int, name text)",
+}
+
+
+@pytest.mark.parametrize("statements", THEIRS.values(), ids=THEIRS.keys())
+def test_another_programs_tables_are_left_alone_and_the_way_out_is_told(
+    errors: Callable[[], list[str]], statements: str
+) -> None:
+    with psycopg.connect(conninfo := database.schema()) as connection:
+        connection.execute(statements.encode())
+    before = all_of(conninfo)
+    with serve(database_url=conninfo) as server:
+        person = server.person()
+        response = person.http.get("/ready")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")
+        assert FOREIGN in response.json()["error"]["message"]
+        assert person.post("threads.create", input=user_input()).status_code == 503
+    assert errors()[0] == f"The schema was not applied: {FOREIGN}"
+    for revision in ("head", "base"):
+        with pytest.raises(CommandError, match=re.escape(FOREIGN)):
+            migrate(conninfo, revision)
+    assert all_of(conninfo) == before
+
+
+def test_a_version_that_another_program_wrote_over_ours_is_not_taken_for_a_newer_one() -> None:
+    async def check(store: PostgresStore, conninfo: str) -> None:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+            assert await store.ready() is None  # a newer version of this application's
+            connection.execute("UPDATE alembic_version SET version_num = 'f3a9c2e17b64'")
+        assert FOREIGN in (await store.ready() or "")
+        done = alembic(conninfo, "upgrade", "head")
+        told = f"The database cannot be used: {FOREIGN}"
+        assert (done.returncode, done.stderr.strip()) == (1, told)
+        if find_spec("app.ops"):  # at level production
+            doctor: Any = import_module("app.ops.doctor").Doctor("", {})
+            doctor.found = settings(database_url=conninfo)
+            logger.addHandler(doctor.words)
+            with pytest.raises(Exception, match=re.escape(FOREIGN)) as wrong:
+                await doctor.store()
+            logger.removeHandler(doctor.words)
+            assert doctor.words.said == [f"The schema was not applied: {FOREIGN}"]
+            assert str(wrong.value).count(FOREIGN) == 1
+
+    run(check)
+
+
+@pytest.fixture
+def shared() -> Iterator[str]:
+    """The URL of a database of its own, to be shared by two programs."""
+    url, name = database.server(), f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        try:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        except psycopg.errors.InsufficientPrivilege:
+            pytest.skip("The role of TEST_DATABASE_URL may not create databases.")
+        parts = conninfo_to_dict(url) | {"dbname": name}
+        yield f"postgresql:///?{urlencode(parts, quote_via=quote)}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+HOSTS_ENV = """
+import os, psycopg, sqlalchemy
+from alembic import context
+engine = sqlalchemy.create_engine(
+    "postgresql+psycopg://", creator=lambda: psycopg.connect(os.environ["DATABASE_URL"])
+)
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+HOSTS_REVISION = """
+from alembic import op
+revision, down_revision = "{0}", {1!r}
+def upgrade(): op.execute("CREATE TABLE {2} (id int)")
+"""
+
+
+def test_in_a_schema_of_its_own_it_lives_beside_another_program_that_uses_alembic(
+    shared: str, tmp_path: Path
+) -> None:
+    ours = f"{shared}&options=-csearch_path%3Dchat"
+    assert ours.endswith(FOREIGN.partition("?")[2].rstrip(")").removeprefix("options="))
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = .\n")
+    (tmp_path / "env.py").write_text(HOSTS_ENV)
+    (tmp_path / "versions").mkdir()
+
+    def host_adds(revision: str, before: str | None, table: str) -> None:
+        text = HOSTS_REVISION.format(revision, before, table)
+        (tmp_path / "versions" / f"{revision}.py").write_text(text)
+        assert alembic(shared, "upgrade", "head", folder=tmp_path).returncode == 0
+
+    host_adds("0001", None, "items")
+    with pytest.raises(CommandError, match="CREATE SCHEMA chat"):
+        migrate(ours)
+    with psycopg.connect(shared) as connection:
+        connection.execute("CREATE SCHEMA chat")
+    assert alembic(ours, "upgrade", "head").returncode == 0
+    host_adds("f3a9c2e17b64", "0001", "threads")
+    theirs = all_of(shared)
+    with serve(database_url=ours) as server:
+        person = server.person()
+        assert person.http.get("/ready").status_code == 200
+        assert person.post("threads.create", input=user_input()).status_code == 200
+    migrate(ours, "base")
+    migrate(ours)
+    assert all_of(shared) == theirs
+    assert {name for name, _ in all_of(ours)} == {*TABLES, "alembic_version"}
+
+
+def all_of(conninfo: str) -> list[tuple[str, str]]:
+    """The rows of each table of the schema, by its name."""
+    with psycopg.connect(conninfo) as connection:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+        names = [name for (name,) in connection.execute(query)]
+        rows = [connection.execute(f"SELECT * FROM {name}".encode()).fetchall() for name in names]
+    return list(zip(names, map(str, rows), strict=True))
+
+
+def alembic(conninfo: str, *words: str, folder: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "alembic", *words]
+    environment = os.environ | {"DATABASE_URL": conninfo}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
 def test_servers_that_start_at_once_apply_the_schema_once() -> None:
     given: Any = settings()
     conninfo = given.conninfo
     migrate(conninfo, "base")
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    folder = Path(__file__).parent.parent
     environment = os.environ | {"DATABASE_URL": conninfo}
-    started = [subprocess.Popen(command, cwd=folder, env=environment) for _ in range(3)]
+    started = [subprocess.Popen(command, cwd=PROJECT, env=environment) for _ in range(3)]
     assert [process.wait(60) for process in started] == [0, 0, 0]
     with psycopg.connect(conninfo) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]

@@ -104,7 +104,8 @@ class Doctor:
     async def store(self) -> str:
         async with asyncio.timeout(PATIENCE), open_store(self.usable()) as store:
             if reason := await store.ready():
-                last = "".join(f" ({said})" for said in self.words.said[-1:])
+                # The log's last words, unless the reason has them too.
+                last = "".join(f" ({w})" for w in self.words.said[-1:] if w[-40:] not in reason)
                 told = "look at DATABASE_URL, and at what is between here and there"
                 raise Wrong(f"{reason.rstrip('.')}{last}. Where that is not it, {told}.")
         return "It is reached, and its schema is the one that is needed."

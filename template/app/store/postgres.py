@@ -31,7 +31,7 @@ from .base import (
 from .embedded import DATA, can_be_read, conninfo_of, embedded_server, with_limits
 from .retention import Retention
 from .rows import ATTACHMENT, ITEM, as_json, changed_columns, columns_of, page_of
-from .schema import HEAD, migrate
+from .schema import FOREIGN, HEAD, migrate
 
 # What says that the database cannot be used now, not that a statement is wrong.
 UNAVAILABLE = (
@@ -109,9 +109,7 @@ class PostgresStore(BaseStore, Retention):
             # A connection that died, mostly while it rested in the pool as others did. Statements
             # may come twice; a lease whose answer was lost stays taken until it expires.
             if not again and connection is not None and connection.closed:
-                await asyncio.shield(
-                    self.pool.drain()
-                )  # which asks none of them for a sign of life
+                await asyncio.shield(self.pool.drain())  # which asks none for a sign of life
                 return await self._execute(statement, values, again=True)
             logger.warning("PostgreSQL cannot be used: %s%s", type(error).__name__, _hint(error))
             raise StoreUnavailable from None
@@ -121,9 +119,12 @@ class PostgresStore(BaseStore, Retention):
 
     async def ready(self) -> str | None:
         try:
-            [(version,)] = await self._execute(sql.VERSION, {})
+            taken = await self._execute(sql.TAKEN, {})
+            [(version, found)] = taken or await self._execute(sql.VERSION, {})
         except (StoreUnavailable, ValueError):
             return "The database cannot be reached, or has no schema: uv run alembic upgrade head"
+        if found and not version:
+            return f"The database cannot be used: {FOREIGN}"
         if (version or "") < HEAD:
             return f"The schema is at {version}, not {HEAD}: uv run alembic upgrade head"
         return None
@@ -277,13 +278,12 @@ async def open_store(settings: PostgresSettings) -> AsyncIterator[PostgresStore]
             try:
                 await asyncio.to_thread(migrate, conninfo)
             except Exception as error:  # /ready says so; requests get 503
-                logger.error("The schema was not applied: %s", type(error).__name__)
+                told = str(error) if (name := type(error).__name__) == "CommandError" else name
+                logger.error("The schema was not applied: %s", told)
+        prepare = 5 if settings.database_prepare else None
         pool = AsyncConnectionPool(
             with_limits(conninfo, settings.database_connect_timeout),
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 5 if settings.database_prepare else None,
-            },
+            kwargs={"autocommit": True, "prepare_threshold": prepare},
             min_size=min(2, settings.database_pool_size),
             max_size=settings.database_pool_size,
             timeout=settings.database_connect_timeout,

@@ -7,6 +7,10 @@ from pathlib import Path
 from threading import Lock
 
 HEAD = "0003"  # the newest revision; what this version of the application needs
+FOREIGN = (
+    "its tables are another program's: name another database, or a schema of its own, "
+    "in DATABASE_URL (postgresql://…/name?options=-csearch_path%3Dchat)"
+)
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 _LOCK = Lock()  # Alembic keeps its state in a module
 
@@ -21,6 +25,6 @@ def migrate(conninfo: str, revision: str = "head") -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["conninfo"] = conninfo
+    config.attributes.update(conninfo=conninfo, store=__package__)
     with _LOCK:
         (command.downgrade if revision == "base" else command.upgrade)(config, revision)

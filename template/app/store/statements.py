@@ -8,7 +8,17 @@ _THREAD = """
                       'allowed_image_domains', allowed_image_domains, 'metadata', metadata)::text
 """
 
-VERSION = "SELECT max(version_num) FROM alembic_version"
+# The revision of ours that the schema is at, and how many it has in all: where those are another
+# program's, none is ours. The first finds tables by our names alone; ours begin with their owner.
+TAKEN = """
+    SELECT NULL, 1 FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
+    WHERE relnamespace::regnamespace::text = quote_ident(current_schema()) AND attname <> 'org_id'
+        AND relname IN ('threads', 'items', 'attachments', 'feedback', 'usage') LIMIT 1
+"""
+VERSION = """
+    SELECT max(substring(version_num, '^[0-9]{4}$'))
+        FILTER (WHERE to_regclass('threads') IS NOT NULL), count(*) FROM alembic_version
+"""
 
 LOAD_THREAD = f"""
     SELECT {_THREAD} FROM threads WHERE (org_id, user_id) = (%(org)s, %(user)s) AND id = %(thread)s
