@@ -218,6 +218,19 @@ def test_a_version_that_another_program_wrote_over_ours_is_not_taken_for_a_newer
     run(check)
 
 
+def test_a_database_that_can_only_be_read_is_not_ready(errors: Callable[[], list[str]]) -> None:
+    """As a standby, or what was the primary before a failover."""
+    with serve(database_url=(conninfo := database.schema())) as server:
+        server.person().new_thread()
+    options = f"{conninfo_to_dict(conninfo)['options']} -c default_transaction_read_only=on"
+    with serve(database_url=make_conninfo(conninfo, options=options)) as server:
+        person = server.person()
+        answer = person.http.get("/ready")
+        assert answer.status_code == 503
+        assert "can only be read" in answer.json()["error"]["message"]
+        assert person.post("threads.create", input=user_input()).status_code == 503
+
+
 @pytest.fixture
 def shared() -> Iterator[str]:
     """The URL of a database of its own, to be shared by two programs."""

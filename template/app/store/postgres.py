@@ -120,13 +120,15 @@ class PostgresStore(BaseStore, Retention):
     async def ready(self) -> str | None:
         try:
             taken = await self._execute(sql.TAKEN, {})
-            [(version, found)] = taken or await self._execute(sql.VERSION, {})
+            [(version, found, only_read)] = taken or await self._execute(sql.VERSION, {})
         except (StoreUnavailable, ValueError):
             return "The database cannot be reached, or has no schema: uv run alembic upgrade head"
         if found and not version:
             return f"The database cannot be used: {FOREIGN}"
         if (version or "") < HEAD:
             return f"The schema is at {version}, not {HEAD}: uv run alembic upgrade head"
+        if only_read:
+            return "The database can only be read, as a standby can: look at DATABASE_URL"
         return None
 
     async def load_thread(self, thread_id: str, context: RequestContext) -> ThreadMetadata:

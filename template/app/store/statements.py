@@ -8,16 +8,19 @@ _THREAD = """
                       'allowed_image_domains', allowed_image_domains, 'metadata', metadata)::text
 """
 
-# The revision of ours that the schema is at, and how many it has in all: where those are another
-# program's, none is ours. The first finds tables by our names alone; ours begin with their owner.
+# The revision of ours that the schema is at, how many it has in all, and whether it can only be
+# read: where those are another program's, none is ours. The first finds tables by our names alone;
+# ours begin with their owner.
 TAKEN = """
-    SELECT NULL, 1 FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
+    SELECT NULL, 1, NULL FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
     WHERE relnamespace::regnamespace::text = quote_ident(current_schema()) AND attname <> 'org_id'
         AND relname IN ('threads', 'items', 'attachments', 'feedback', 'usage') LIMIT 1
 """
 VERSION = """
     SELECT max(substring(version_num, '^[0-9]{4}$'))
-        FILTER (WHERE to_regclass('threads') IS NOT NULL), count(*) FROM alembic_version
+        FILTER (WHERE to_regclass('threads') IS NOT NULL), count(*),
+        current_setting('transaction_read_only')::bool
+    FROM alembic_version
 """
 
 LOAD_THREAD = f"""
