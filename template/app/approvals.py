@@ -42,8 +42,11 @@ class Answer(BaseModel):
     approve: bool
 
 
-# An answer on its way to the run that goes on with it, through the owner's `respond`.
-_answered: ContextVar[tuple[dict[str, Any], bool] | None] = ContextVar("answered", default=None)
+# An answer on its way to the run that goes on with it, through the owner's `respond`: by which
+# widget, the run that was kept, and whether it is a yes.
+_answered: ContextVar[tuple[Acting, ck.HiddenContextItem, bool] | None] = ContextVar(
+    "answered", default=None
+)
 
 answers = Actions()
 
@@ -56,10 +59,11 @@ class ApprovalServer(ActionServer):
     async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
         if (answered := _answered.get()) is None:
             return await super().begin(agent, about)
-        saved, approve = answered
+        acting, kept, approve = answered
+        content: Any = kept.content
         context = RunContextWrapper(about)
         try:
-            state = await RunState.from_json(agent, saved, context_override=context)
+            state = await RunState.from_json(agent, content["state"], context_override=context)
         except Exception as error:
             raise OutdatedError from error
         for call in state.get_interruptions():
@@ -68,7 +72,13 @@ class ApprovalServer(ActionServer):
             }:
                 raise OutdatedError
             state.approve(call) if approve else state.reject(call)
+        # Now, and not before, as it may be refused or stopped on its way; and before anything is
+        # run, as an answer counts once.
         _answered.set(None)
+        await about.store.delete_thread_item(about.thread.id, kept.id, about.request_context)
+        closed = _closed(acting, kept, "Approved." if approve else "Rejected.")
+        await about.store.save_item(about.thread.id, closed.item, about.request_context)
+        await about.stream(closed)
         return agent, state
 
     async def end(self, run: RunResultStreaming, about: Context) -> Sequence[ck.ThreadStreamEvent]:
@@ -86,32 +96,28 @@ class ApprovalServer(ActionServer):
 
 @answers.on("approval.answer", Answer)
 async def answer(acting: Acting, given: Answer) -> Events:
-    """Run on with the person's answer. What is kept goes first: an answer counts once."""
+    """Run on with the person's answer."""
     store, thread, context = acting.server.store, acting.thread, acting.context
     try:
         kept = await store.load_item(thread.id, given.pending, context)
-        await store.delete_thread_item(thread.id, kept.id, context)
     except NotFoundError:
         raise CustomStreamError(STALE) from None
     assert isinstance(kept, ck.HiddenContextItem)
-    content: Any = kept.content
-    said = "Approved." if given.approve else "Rejected."
-    card = ApprovalCard(calls=content["calls"], pending=kept.id, answer=said)
-    yield acting.replaced(card.build())
-    _answered.set((content["state"], given.approve))
-    failed: Exception | None = None
+    _answered.set((acting, kept, given.approve))
     try:
         async for event in acting.server.respond(thread, None, context):
             yield event
-    except Exception as error:
-        failed = error
-    if _answered.get():  # nothing was run
-        card.answer = "Too old." if isinstance(failed, OutdatedError) else ""
-        if not card.answer:  # it can be answered again
-            await store.add_thread_item(thread.id, kept, context)
-        yield acting.replaced(card.build())
-    if failed:
-        raise failed
+    except OutdatedError:
+        await store.delete_thread_item(thread.id, kept.id, context)
+        yield _closed(acting, kept, "Too old.")
+        raise
+
+
+def _closed(acting: Acting, kept: ck.HiddenContextItem, said: str) -> ck.ThreadItemReplacedEvent:
+    """Puts a card that says this into the place of the one that asks."""
+    content: Any = kept.content
+    card = ApprovalCard(calls=content["calls"], pending=kept.id, answer=said)
+    return acting.replaced(card.build())
 
 
 def _in_words(call: ToolApprovalItem) -> str:

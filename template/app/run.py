@@ -237,6 +237,8 @@ class _WatchedRun:
         self._writes: dict[Any, asyncio.Future[None]] = {}
         # Whether the model is waited for: a run that goes on begins with the tools it asked for.
         self._patience, self._waits = limit, not isinstance(given, RunState)
+        while not about._events.empty():  # what was said before
+            self._queue.put_nowait(about._events.get_nowait())
         about._events = self._queue
 
     async def stream_events(self) -> AsyncIterator[StreamEvent]:

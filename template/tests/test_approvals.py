@@ -303,20 +303,28 @@ def test_of_a_tool_that_is_cut_off_after_a_yes_the_model_knows_that_it_may_be_do
     assert outputs(model) == [CUT]
 
 
-@pytest.mark.parametrize("kind", ["words", "silence"])
+@pytest.mark.parametrize("end", ["refused", "silent", "left"])
 def test_where_nothing_was_run_the_question_stays_open(
-    server: RunningServer, person: Person, kind: str
+    server: RunningServer, person: Person, end: str
 ) -> None:
-    async def refuse(*_: Any) -> Events:
-        if kind == "words":
+    async def respond(*_: Any) -> Events:
+        yield ck.NoticeEvent(level="info", message="One moment.")
+        if end == "refused":
             raise CustomStreamError("Your plan has ended.")
-        yield ck.NoticeEvent(level="info", message="Not now.")
+        await asyncio.sleep(60 if end == "left" else 0)
 
     thread_id, card, _ = asked(server, person)
+    action = offered(card, "approval.answer", approve=True)
+    about = {"thread_id": thread_id, "item_id": card["id"], "action": action}
+    body = request("threads.custom_action", **about)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server.app.state.server, "respond", refuse)
-        refused = answer(person, thread_id, card, True)
-    assert ("Your plan has ended." in str(refused)) == (kind == "words")
+        patch.setattr(server.app.state.server, "respond", respond)
+        with person.http.stream("POST", "/chatkit", json=body) as response:
+            events = events_of(response)
+            next(event for event in events if event["type"] == "notice")
+            rest = [] if end == "left" else list(events)
+    wait_until(lambda: not server.app.state.turns)
+    assert ("Your plan has ended." in str(rest)) == (end == "refused")
     assert "Approved." not in str(items(person, thread_id))
     assert status(server, person) == "open"
     assert text_of(answer(person, thread_id, card, True)) == "It is done."
