@@ -124,6 +124,13 @@ def test_a_missing_env_file_is_said(project: Project) -> None:
     assert project.report()["settings"].startswith("skipped: there is no .env")
 
 
+def test_an_example_that_its_owner_deleted_stops_nothing(project: Project) -> None:
+    (project.root / ".env.example").unlink()
+    report = project.report()
+    assert report["settings"] == "skipped: there is no .env.example"
+    assert report["tests"] == "1 passed in 0.01s"
+
+
 ALEMBIC = """
 import sys
 if {refuses!r}: sys.exit({refuses!r})

@@ -70,6 +70,8 @@ def listed(names: list[str]) -> str:
 
 def name_settings() -> str:
     """The settings of `.env.example` that `.env` does not speak of, with their meaning."""
+    if not (ROOT / ".env.example").is_file():
+        return "skipped: there is no .env.example"
     if not (ROOT / ".env").is_file():
         return "skipped: there is no .env, `python3 hooks/post_gen.py` makes it"
     has = {name for name, _, _ in settings_in(".env")} | set(os.environ)
