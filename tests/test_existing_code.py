@@ -1,6 +1,7 @@
 """Copying into a folder that has code already, and mounting into an application that exists."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -266,10 +267,10 @@ async def me(request: Request, response: Response):
 }
 
 
-def told(project: Path) -> str:
+def told(project: Path, home: str = "") -> str:
     """What hooks/post_gen.py says of the code around."""
     code = "import sys; sys.path.insert(0, 'hooks'); import around; print(around.describe())"
-    return run(stand_in(), "-c", code, cwd=project)
+    return run(stand_in(), "-c", code, cwd=project, HOME=home or os.environ["HOME"])
 
 
 def join(folder: Path, said: str) -> None:
@@ -470,6 +471,24 @@ def test_what_is_around_is_told(joined: Path, files: Files, wanted: list[str]) -
             (joined / name).unlink()
     for text in wanted:
         assert text in said
+
+
+@pytest.mark.parametrize(
+    ("where", "home", "said"),
+    [
+        ("backend/chat", "", "To answer at /chat/chatkit of `app` in main.py, line 6"),
+        ("services/api/chat", "", "from services.api.chat.app.mount import mount_on"),
+        ("a/long/way/below", "", "nothing else is here"),
+        ("backend/chat", ".", "nothing else is here"),  # what lies at home belongs to no project
+        ("backend/chat", "backend", "nothing else is here"),
+    ],
+)
+def test_a_host_that_is_not_in_git_is_found_close_by(
+    template: Path, tmp_path: Path, where: str, home: str, said: str
+) -> None:
+    host = write(tmp_path / "host", BARE)
+    project = render(template, host / where, {"level": "hello"})
+    assert said in told(project, home=str(host / home) if home else "")
 
 
 @pytest.mark.parametrize("folder", ["my-chat", "lambda/chat"])

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from keyword import iskeyword
 from pathlib import Path
 
@@ -21,6 +22,7 @@ ELSEWHERE = (
 )
 MOST_FILES, LONGEST = 3000, 1_000_000  # bytes
 PRUNED = {"node_modules", "site-packages", "venv", "build", "dist", "__pycache__", "tests"}
+FAR_UP = 3  # folders, where no git tells how large the whole is
 MADE_OF = ("pyproject.toml", "requirements.txt", "setup.py", "main.py")
 POSTGRES = re.compile(r"^DATABASE_URL=[\"']?postgres", re.MULTILINE)
 # By what an application knows people, and the answer that goes with it.
@@ -56,7 +58,10 @@ def around() -> Path:
         and not os.path.samefile(top.stdout.strip(), ROOT)
     ):
         return Path(top.stdout.strip())
-    return ROOT.parent if any((ROOT.parent / name).is_file() for name in MADE_OF) else ROOT
+    home = Path(os.path.expanduser("~")).resolve()
+    near = takewhile(lambda folder: folder != home, islice(ROOT.parents, FAR_UP))
+    whole = (folder for folder in near if any((folder / name).is_file() for name in MADE_OF))
+    return next(whole, ROOT)
 
 
 def python_files(folder: Path) -> Iterator[Path | None]:
