@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .rendering import COPIER, commit, render, run, tree
 from .test_command_line import answer, spawn
@@ -381,6 +383,27 @@ def test_the_schema_is_applied_also_where_app_is_the_hosts(
         assert "assistant_message" in json.dumps(chat_with(url))
 
 
+def test_a_schema_of_its_own_keeps_it_apart_from_the_hosts_tables(
+    template: Path, tmp_path: Path, postgres: str
+) -> None:
+    """By the DATABASE_URL that is told; the host has a schema of Alembic's too."""
+    own = make_conninfo(postgres, dbname="shared")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE shared")
+    with psycopg.connect(own, autocommit=True) as connection:
+        connection.execute("CREATE TABLE alembic_version AS SELECT 'f3a9c2e17b64' AS version_num")
+        connection.execute("CREATE SCHEMA chat")
+    given = conninfo_to_dict(own)
+    user, where = given["user"], f"host={given['host']}&port={given.get('port', 5432)}"
+    url = f"postgresql:///shared?user={user}&{where}&options=-csearch_path%3Dchat"
+    project = render(template, tmp_path / "chat", {"level": "agent", "store": "postgres"})
+    said = run(stand_in(), "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
+    assert "FAILED" not in said
+    with psycopg.connect(own) as connection:
+        found = "SELECT schemaname FROM pg_tables WHERE tablename IN ('alembic_version', 'items')"
+        assert sorted(connection.execute(found).fetchall()) == [("chat",), ("chat",), ("public",)]
+
+
 def test_the_cookie_of_an_applications_session_is_let_in(template: Path, tmp_path: Path) -> None:
     host = write(tmp_path / "host", SESSIONS)
     commit(host, "Before")
@@ -447,7 +470,12 @@ def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             {".env.example": "# The database.\nDATABASE_URL=postgresql://db/shop\n"},
-            [".env.example has a DATABASE_URL of PostgreSQL", "--data store=postgres"],
+            [
+                ".env.example has a DATABASE_URL of PostgreSQL",
+                "--data store=postgres",
+                "a database of its own, or a schema (after CREATE SCHEMA chat, "
+                "DATABASE_URL=...?options=-csearch_path%3Dchat)",
+            ],
         ),
         # Imports reach another folder than the host's own does.
         (
@@ -489,6 +517,71 @@ def test_a_host_that_is_not_in_git_is_found_close_by(
     host = write(tmp_path / "host", BARE)
     project = render(template, host / where, {"level": "hello"})
     assert said in told(project, home=str(host / home) if home else "")
+
+
+def commands(said: str, begin: str) -> list[str]:
+    return [command for command in re.findall("`([^`]+)`", said) if command.startswith(begin)]
+
+
+def test_answers_change_by_the_lines_that_are_told_at_the_hosts_root(
+    template: Path, tmp_path: Path
+) -> None:
+    """Which another template may have made."""
+    files = {
+        "auth.py": "HTTPBearer\n",
+        ".env.example": "DATABASE_URL=postgresql://db/shop\n",
+        ".copier-answers.yml": "_commit: 1\n_src_path: /no/template\n",
+    }
+    host = write(tmp_path / "my host", files)
+    project = render(template, host / "backend/chat", {"level": "hello"})
+    commit(host, "Before")
+    found = commands(told(project), "uvx copier update ")
+    assert len(found) == 2
+    for command in found:
+        _, _, *words = shlex.split(command)
+        run(COPIER, *words, cwd=host)
+        commit(host, "Answer")
+    answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    assert answers.items() >= {"auth": "jwt", "store": "postgres"}.items()
+
+
+@pytest.mark.parametrize("where", ["", "api"])
+def test_a_host_of_uvs_gets_the_dependencies_by_the_line_that_is_told(
+    template: Path, tmp_path: Path, where: str
+) -> None:
+    own = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.11"\n'
+    host = write(tmp_path / "my host", {f"{where}/main.py".lstrip("/"): SHOP})
+    write(host / where, {"pyproject.toml": own})
+    commit(host, "Before")
+    said = told(render(template, host / "backend/chat", {"level": "hello"}))
+    [command] = commands(said, "cd ")
+    add = command.replace("uv add", "uv add --frozen")  # which asks no registry
+    run("sh", "-c", add, cwd=tmp_path, VIRTUAL_ENV="", UV_PYTHON=sys.executable)
+    assert "chat-backend" in (host / where / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("own", ["", "[tool.black]\nline-length = 99\n"])
+def test_another_host_gets_the_dependencies_by_the_line_that_is_told(
+    template: Path, tmp_path: Path, own: str
+) -> None:
+    files = {"main.py": SHOP, "requirements.txt": "fastapi\n"} | (
+        {"pyproject.toml": own} if own else {}
+    )
+    commit(write(tmp_path / "my host", files), "Before")
+    said = told(render(template, tmp_path / "my host" / "backend/chat", {"level": "hello"}))
+    assert "uv add" not in said
+    [command] = commands(said, "uv pip install ")
+    there = f" --offline --dry-run --python {sys.executable}"  # where they are
+    assert "no changes" in run("sh", "-c", command + there, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("store", ["memory", "postgres"])
+def test_that_mounting_needs_a_database_is_told(template: Path, tmp_path: Path, store: str) -> None:
+    """The embedded server is a dependency of development, which a host does not get."""
+    commit(write(tmp_path / "host", BARE), "Before")
+    said = told(render(template, tmp_path / "host/chat", {"level": "hello", "store": store}))
+    assert ("Without DATABASE_URL nothing starts there" in said) == (store == "postgres")
+    assert ("?options=-csearch_path%3Dchat" in said) == (store == "postgres")
 
 
 @pytest.mark.parametrize("folder", ["my-chat", "lambda/chat"])

@@ -176,13 +176,13 @@ def test_pending_migrations_are_named(
             "production",
             "",
             "level production is meant for auth jwt and store postgres: commit, then "
-            "`uvx copier update --defaults --data auth=jwt --data store=postgres`",
+            "`uvx copier update --defaults --data auth=jwt --data store=postgres '{root}'`",
         ),
         (
             "production",
             "auth: jwt",
             "level production is meant for store postgres: commit, then "
-            "`uvx copier update --defaults --data store=postgres`",
+            "`uvx copier update --defaults --data store=postgres '{root}'`",
         ),
     ],
 )
@@ -191,7 +191,7 @@ def test_after_a_change_of_the_level_its_other_answers_are_named(
 ) -> None:
     text = ANSWERS.replace("level: hello", f"level: {level}")
     project.write(".copier-answers.yml", text.replace("auth: anonymous", other or "auth: header"))
-    assert project.report()["answers"] == said
+    assert project.report()["answers"] == said.format(root=project.root)
 
 
 def test_tests_that_fail_are_told_by_their_number(project: Project) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from itertools import islice, takewhile
 from keyword import iskeyword
 from pathlib import Path
 
-from steps import ANSWERS, ROOT, answer_in, ours_is_missing, run
+from steps import ANSWERS, ROOT, answer_in, ours_is_missing, run, update_with
 
 NOTE = "The template's file"
 ELSEWHERE = (
@@ -24,7 +25,12 @@ MOST_FILES, LONGEST = 3000, 1_000_000  # bytes
 PRUNED = {"node_modules", "site-packages", "venv", "build", "dist", "__pycache__", "tests"}
 FAR_UP = 3  # folders, where no git tells how large the whole is
 MADE_OF = ("pyproject.toml", "requirements.txt", "setup.py", "main.py")
+PROJECT = re.compile(r"^\[project\]", re.MULTILINE)
 POSTGRES = re.compile(r"^DATABASE_URL=[\"']?postgres", re.MULTILINE)
+ITS_DATABASE = (
+    "a database of its own, or a schema (after CREATE SCHEMA chat, "
+    "DATABASE_URL=...?options=-csearch_path%3Dchat)"
+)
 # By what an application knows people, and the answer that goes with it.
 KNOWN_BY = {
     "better-auth.session_token": ("Better Auth's session cookie", "session"),
@@ -175,37 +181,64 @@ def mounting(found: Found, folder: Path) -> Iterable[str]:
     for variable, path, line in found.apps:
         if (variable, path) in found.mounts:
             yield f"`{variable}` in {path.relative_to(folder).as_posix()} mounts this project."
-            continue
-        module, root = module_for(path)
-        place = f"{path.relative_to(folder).as_posix()}, line {line}"
-        if not module:
-            yield f"`{variable}` in {place} cannot import this project from where it lies:"
-            yield ELSEWHERE
-            continue
-        yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
-        yield f"    from {module}.mount import mount_on"
-        yield f'    mount_on({variable}, "/chat")'
-        if root:
-            yield f"and start it with {root} on PYTHONPATH, from where these lines import."
-        here = os.path.relpath(ROOT, folder)
-        yield f"It needs the dependencies of {ROOT / 'pyproject.toml'} too (`uv add ./{here}`),"
-        yield f"reads .env where the process starts (copy what {here}/.env has), and runs in UTC."
-        yield "Or run this project beside it, as a service of its own."
+        else:
+            yield from mounting_on(variable, path, line, folder)
+
+
+def mounting_on(variable: str, path: Path, line: int, folder: Path) -> Iterable[str]:
+    module, root = module_for(path)
+    place = f"{path.relative_to(folder).as_posix()}, line {line}"
+    if not module:
+        yield f"`{variable}` in {place} cannot import this project from where it lies:"
+        yield ELSEWHERE
+        return
+    yield f"To answer at /chat/chatkit of `{variable}` in {place}, write below it, as far in:"
+    yield f"    from {module}.mount import mount_on"
+    yield f'    mount_on({variable}, "/chat")'
+    if root:
+        yield f"and start it with {root} on PYTHONPATH, from where these lines import."
+    yield from dependencies_for(path, folder)
+    env = ROOT / ".env"
+    yield f"It reads .env where the process starts (copy what {env} has), and runs in UTC."
+    if uses_postgres():  # a server that starts by itself is only in our own environment
+        yield f"Without DATABASE_URL nothing starts there: name {ITS_DATABASE}."
+    yield "Or run this project beside it, as a service of its own."
+
+
+def dependencies_for(path: Path, folder: Path) -> Iterable[str]:
+    """The line that brings what this project needs to where an application runs."""
+    for parent in path.parents:
+        project = parent / "pyproject.toml"
+        if parent == ROOT:
+            return
+        if project.is_file() and PROJECT.search(read(project)):
+            here = f"./{Path(os.path.relpath(ROOT, parent)).as_posix()}"
+            add = f"cd {shlex.quote(str(parent))} && uv add {shlex.quote(here)}"
+            yield f"It needs this project's dependencies too: `{add}`."
+            return
+        if parent == folder:
+            break
+    install = f"uv pip install -r {shlex.quote(str(ROOT / 'pyproject.toml'))}"
+    yield f"It needs this project's dependencies too: `{install}`, and list them with yours."
 
 
 def answers_for(found: Found, folder: Path) -> Iterable[str]:
     for word, place in found.people.items():
         known_by, answer = KNOWN_BY[word]
-        command = f" `uvx copier update --defaults --data auth={answer}`"
         is_new = answer and answer != answer_in(ANSWERS, "auth")
-        yield f"People are known by {known_by}, in {place}." + (command if is_new else "")
-    if not (ROOT / "app" / "store" / "postgres.py").is_file():
-        for example in filter(names_postgres, {ROOT / ".env.example", folder / ".env.example"}):
-            yield f"{example} has a DATABASE_URL of PostgreSQL."
-            yield "`uvx copier update --defaults --data store=postgres` keeps conversations there."
+        command = f" {update_with(auth=answer)}" if is_new else ""
+        yield f"People are known by {known_by}, in {place}.{command}"
+    if not uses_postgres():
+        for example in {ROOT / ".env.example", folder / ".env.example"}:
+            if example.is_file() and POSTGRES.search(read(example)):
+                yield f"{example} has a DATABASE_URL of PostgreSQL."
+                yield f"{update_with(store='postgres')} keeps conversations there, in"
+                yield f"{ITS_DATABASE}."
 
 
-def names_postgres(example: Path) -> bool:
-    return example.is_file() and bool(
-        POSTGRES.search(example.read_text(encoding="utf-8", errors="replace"))
-    )
+def uses_postgres() -> bool:
+    return (ROOT / "app" / "store" / "postgres.py").is_file()
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

@@ -25,6 +25,7 @@ from steps import (
     project_python,
     run,
     short,
+    update_with,
 )
 
 TEST_SECONDS, DATABASE_SECONDS = 3600, 60
@@ -133,9 +134,8 @@ def name_answers() -> str:
     other = {name: value for name, value in meant.items() if answer_in(ANSWERS, name) != value}
     if not other:
         return f"level {level} goes well with your other answers"
-    data = " ".join(f"--data {name}={value}" for name, value in other.items())
     words = listed([f"{name} {value}" for name, value in other.items()])
-    return f"level {level} is meant for {words}: commit, then `uvx copier update --defaults {data}`"
+    return f"level {level} is meant for {words}: commit, then {update_with(**other)}"
 
 
 def run_tests() -> str:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,12 @@ def answer_in(answers: Path | str, name: str) -> str | None:
     text = answers if isinstance(answers, str) else answers.read_text(encoding="utf-8")
     match = re.search(rf"^{name}: *(.*?) *$", text, re.MULTILINE)
     return match[1].strip("'\"") if match else None
+
+
+def update_with(**answers: str) -> str:
+    """The command that changes these answers, wherever somebody stands who runs it."""
+    data = " ".join(f"--data {name}={value}" for name, value in answers.items())
+    return f"`uvx copier update --defaults {data} {shlex.quote(str(ROOT))}`"
 
 
 def make_environment() -> str:
