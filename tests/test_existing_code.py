@@ -469,6 +469,18 @@ def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["by Better Auth's session cookie, in auth.py, line 1.", "--data auth=session"],
         ),
         (
+            {"auth.py": "COOKIE = '__Secure-better-auth.session_token'\n"},  # its name on https
+            ["by Better Auth's session cookie, in auth.py, line 1."],
+        ),
+        (
+            {"auth.py": "import fastapi.security\nb = fastapi.security.HTTPBearer()\n"},
+            ["by bearer tokens (HTTPBearer), in auth.py, line 2."],
+        ),
+        (
+            {"auth.py": "import jwt\nwho = jwt.decode(token, KEY, algorithms=['RS256'])\n"},
+            ["by JSON Web Tokens (jwt.decode), in auth.py, line 2.", "--data auth=jwt"],
+        ),
+        (
             {".env.example": "# The database.\nDATABASE_URL=postgresql://db/shop\n"},
             [
                 ".env.example has a DATABASE_URL of PostgreSQL",
@@ -477,6 +489,31 @@ def joined(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "DATABASE_URL=...?options=-csearch_path%3Dchat)",
             ],
         ),
+        (
+            {"main.py": "from fastapi import FastAPI\ndef create_app():\n    return FastAPI()\n"},
+            ["FastAPI() in main.py, line 3 has no name of its own", "run this again"],
+        ),
+        (
+            {"main.py": "class Shop:\n    def __init__(self):\n        self.app = FastAPI()\n"},
+            ["of `self.app` in main.py, line 3", 'mount_on(self.app, "/chat")'],
+        ),
+        (
+            {"main.py": "app.add_api_route('/api/chatkit', chat, methods=['POST'])\n"},
+            ["Another ChatKit server is here: /api/chatkit in main.py, line 1."],
+        ),
+        (
+            {
+                "main.py": "app = create_app()\nmount_on(app, '/chat')\n",
+                "made.py": "def create_app():\n    return FastAPI()\n",
+            },
+            ["nothing else is here"],
+        ),
+        # Who asks for a path does not answer there.
+        (
+            {"smoke.py": "httpx.post('https://chat.example.com/chatkit')\n"},
+            ["nothing else is here"],
+        ),
+        ({"proxy.py": "mine = path.startswith('/chatkit')\n"}, ["nothing else is here"]),
         # Imports reach another folder than the host's own does.
         (
             {"src/shop/__init__.py": "", "src/shop/main.py": SHOP},
@@ -499,6 +536,20 @@ def test_what_is_around_is_told(joined: Path, files: Files, wanted: list[str]) -
             (joined / name).unlink()
     for text in wanted:
         assert text in said
+
+
+@pytest.mark.parametrize(
+    "mounting",
+    ["admin = FastAPI()\napp.mount('/admin', admin)\n", "app.mount('/admin', app=FastAPI())\n"],
+)
+def test_an_application_that_another_one_mounts_is_not_joined(joined: Path, mounting: str) -> None:
+    """Nothing would run its lifespan."""
+    write(joined, {"main.py": SHOP + mounting})
+    try:
+        said = told(joined / "chat")
+    finally:
+        (joined / "main.py").unlink()
+    assert re.findall("main.py, line ([0-9])", said) == ["2"]
 
 
 @pytest.mark.parametrize(

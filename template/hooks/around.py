@@ -38,6 +38,7 @@ KNOWN_BY = {
     "HTTPBearer": ("bearer tokens (HTTPBearer)", "jwt"),
     "OAuth2PasswordBearer": ("bearer tokens (OAuth2PasswordBearer)", "jwt"),
     "PyJWKClient": ("JSON Web Tokens (PyJWKClient)", "jwt"),
+    "jwt.decode": ("JSON Web Tokens (jwt.decode)", "jwt"),
     "AuthenticationMiddleware": ("its own AuthenticationMiddleware", ""),
 }
 
@@ -47,11 +48,13 @@ class Found:
     """What there is, each with its place as in `src/main.py, line 3`."""
 
     apps: list[tuple[str, Path, int]] = field(default_factory=list)  # name, file, its last line
+    nameless: list[str] = field(default_factory=list)  # applications too
     servers: list[str] = field(default_factory=list)
     routes: list[str] = field(default_factory=list)
     stores: list[str] = field(default_factory=list)
     people: dict[str, str] = field(default_factory=dict)  # by what they are known: where
     mounts: set[tuple[str, Path]] = field(default_factory=set)  # of an application, in a file
+    mounted: set[tuple[str, Path]] = field(default_factory=set)  # on another, in a file
     all_seen: bool = True
 
 
@@ -104,13 +107,14 @@ def is_the_templates(text: str) -> bool:
 
 
 def look_at(tree: ast.Module, path: Path, name: str, found: Found) -> None:
-    for node in ast.walk(tree):
+    seen: set[ast.AST | None] = set()  # calls that make an application of which all is known
+    for node in ast.walk(tree):  # what is around a call comes before it
         place = f"{name}, line {getattr(node, 'lineno', 1)}"
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            is_app = isinstance(node.value, ast.Call) and last_name(node.value.func) == "FastAPI"
-            if is_app and len(targets) == 1 and isinstance(targets[0], ast.Name):
-                found.apps.append((targets[0].id, path, node.end_lineno or node.lineno))
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, (ast.Name, ast.Attribute)) and makes_app(node.value):
+                found.apps.append((ast.unparse(target), path, node.end_lineno or node.lineno))
+                seen.add(node.value)
         elif isinstance(node, ast.ClassDef):
             bases = [last_name(base) for base in node.bases]
             if "ChatKitServer" in bases:
@@ -118,14 +122,40 @@ def look_at(tree: ast.Module, path: Path, name: str, found: Found) -> None:
             elif "Store" in bases:
                 found.stores.append(f"{node.name} in {place}")
         elif isinstance(node, ast.Call) and last_name(node.func) == "mount_on" and node.args:
-            found.mounts.add((last_name(node.args[0]), path))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            route = getattr(node.args[0], "value", None)
-            if isinstance(route, str) and route.rstrip("/").endswith("/chatkit"):
-                found.routes.append(f"{route} in {place}")
-        word = getattr(node, {ast.Constant: "value", ast.Name: "id"}.get(type(node), "name"), None)
-        if isinstance(word, str) and word in KNOWN_BY:
+            found.mounts.add((ast.unparse(node.args[0]), path))
+        elif isinstance(node, ast.Call) and last_name(node.func) == "mount":
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            found.mounted |= {(ast.unparse(value), path) for value in given}
+            seen.update(given)
+        elif makes_app(node) and node not in seen:
+            found.nameless.append(place)
+        found.routes += [f"{route} in {name}, line {line}" for route, line in routes_of(node)]
+        if (word := word_of(node)) in KNOWN_BY:
             found.people.setdefault(word, place)
+
+
+def makes_app(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Call) and last_name(node.func) == "FastAPI"
+
+
+def routes_of(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Paths, and lines, at which a ChatKit endpoint answers; not such as are asked for it."""
+    calls = [call for call in getattr(node, "decorator_list", []) if isinstance(call, ast.Call)]
+    if isinstance(node, ast.Call) and last_name(node.func) in ("add_api_route", "add_route"):
+        calls.append(node)
+    for call in calls:
+        route = getattr(call.args[0], "value", None) if call.args else None
+        if isinstance(route, str) and route.rstrip("/").endswith("/chatkit"):
+            yield route, call.lineno
+
+
+def word_of(node: ast.AST) -> str:
+    """The name or the text that a node is, as KNOWN_BY has it; empty where it is neither."""
+    if isinstance(node, ast.Attribute):
+        whole = f"{last_name(node.value)}.{node.attr}"
+        return whole if whole in KNOWN_BY else node.attr
+    word = getattr(node, {ast.Constant: "value", ast.Name: "id"}.get(type(node), "name"), None)
+    return word.removeprefix("__Secure-") if isinstance(word, str) else ""
 
 
 def last_name(node: ast.expr) -> str:
@@ -181,8 +211,11 @@ def mounting(found: Found, folder: Path) -> Iterable[str]:
     for variable, path, line in found.apps:
         if (variable, path) in found.mounts:
             yield f"`{variable}` in {path.relative_to(folder).as_posix()} mounts this project."
-        else:
+        elif (variable, path) not in found.mounted:  # nothing would run its lifespan
             yield from mounting_on(variable, path, line, folder)
+    for place in [] if found.mounts else found.nameless:
+        yield f"FastAPI() in {place} has no name of its own: give it one, as in `app = FastAPI()`,"
+        yield "and run this again for the lines that mount this project there."
 
 
 def mounting_on(variable: str, path: Path, line: int, folder: Path) -> Iterable[str]:
