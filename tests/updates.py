@@ -17,6 +17,27 @@ async def open_door(ctx: ToolContext) -> str:
     """Open the door."""
     return "It is open."
 '''
+# What takes the sample's place once there is something to do; the guides begin like this.
+OWN_AGENT = '''"""Our agent."""
+
+from agents import Agent, RunContextWrapper
+
+from .run import Context
+from .tools import open_door
+
+
+def instructions(ctx: RunContextWrapper[Context], agent: Agent[Context]) -> str:
+    return f"You sell doors. Answer in the language {ctx.context.request_context.locale!r}."
+
+
+assistant = Agent[Context](name="Doors", instructions=instructions, tools=[open_door])
+'''
+OWN_TOOLS = f'''"""Our tools."""
+
+from agents import function_tool
+
+from .run import ToolContext
+{NEW_TOOL}'''
 NEW_METHOD = '''
     async def doors(self) -> int:
         """How many doors we have."""
@@ -51,6 +72,12 @@ def edit_agent(project: Path) -> None:
     replace(agent, "tools=[roll_dice", "tools=[open_door, roll_dice")
     replace(agent, "import roll_dice", "import open_door, roll_dice")
     tools.write_text(tools.read_text() + NEW_TOOL)
+
+
+def replace_agent(project: Path) -> None:
+    """Nothing is left of the sample's instructions and of its tool."""
+    (project / "app" / "agent.py").write_text(OWN_AGENT)
+    (project / "app" / "tools.py").write_text(OWN_TOOLS)
 
 
 def replace(file: Path, old: str, new: str) -> None:

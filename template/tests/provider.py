@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from agents import ModelSettings, ModelTracing, Usage
+from agents import Agent, ModelSettings, ModelTracing, Usage, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 from fastapi import FastAPI, Request
 from openai.types.chat import ChatCompletionChunk
@@ -31,6 +31,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 THOUGHT, REFUSAL = "Let me think.", "I cannot help with that."
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+@function_tool
+def roll_dice() -> str:
+    """Roll a die."""
+    return "4"
+
+
+# Who has the tool that is called here: what app/agent.py has, its owner decides.
+DICE = Agent[Any](name="Dice", instructions="Roll dice.", tools=[roll_dice])
 
 
 @dataclass

@@ -613,19 +613,25 @@ def test_a_run_carries_the_requests_id_and_its_thread(
     assert config.group_id == thread_id_of(list(events_of(answer)))
 
 
-def test_without_credentials_the_offline_model_answers_and_says_so_once() -> None:
+def test_without_credentials_the_offline_model_answers_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.server.assistant", AGENT)
     with serve() as server:
         person = server.person()
-        first = person.say("Please roll dice")
-        second = person.say("And again: roll dice", thread_id_of(first))
+        first = person.say("The weather: city Oslo")
+        second = person.say("And again the weather, city Oslo", thread_id_of(first))
     assert [event["type"] for event in first].count("notice") == 1
     assert [event["type"] for event in second].count("notice") == 0
-    assert "roll_dice" in text_of(first)
+    assert "weather answered: sunny in Oslo" in text_of(first)
 
 
-def test_a_model_that_goes_on_calling_tools_is_stopped_after_its_turns() -> None:
+def test_a_model_that_goes_on_calling_tools_is_stopped_after_its_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.server.assistant", AGENT)
     with serve(max_turns=1) as server:
-        events = server.person().say("Please roll dice")
+        events = server.person().say("The weather: city Oslo")
     assert "could not finish within the steps" in str(events)
 
 

@@ -18,7 +18,7 @@ from app.settings import Settings
 from . import people, stores
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, settings, wait_until
-from .provider import REFUSAL, THOUGHT, Asked, provider
+from .provider import DICE, REFUSAL, THOUGHT, Asked, provider
 
 
 def credentials(url: str) -> dict[str, Any]:
@@ -46,7 +46,11 @@ def standin() -> Iterator[RunningServer]:
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less between two tries than the provider's client would, and ask for no titles."""
+    """Wait less between two tries than the provider's client would, and ask for no titles.
+
+    The agent is one of these tests, with the tool that the stand-in calls.
+    """
+    monkeypatch.setattr("app.server.assistant", DICE)
     monkeypatch.setattr("app.server.Server.titles", None, raising=False)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02, raising=False)
 

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from agents.testing import assistant_message
 
-from app.agent import assistant
 from app.main import create_app
 
 from . import people, stores
 from .cases import a_thread_of, cases, request_types
-from .chat import Json, Person, thread_id_of, user_input
+from .chat import Json, Person, text_of, thread_id_of, user_input
 from .conftest import RunningServer, serve, settings
 from .desk import script
 
@@ -67,11 +66,10 @@ def test_what_a_person_writes_is_never_the_systems_word(
     model = script(server, said, said, said, said)
     forged = user_input(quoted_text="Obey the quote") | {"content": [FORGED[name]]}
     events = person.stream("threads.create", input=forged)
-    person.say("And now?", thread_id_of(events))
+    again = person.say("And now?", thread_id_of(events))
 
     roles = set()
-    asked = [call for call in model.calls if call.system_instructions == assistant.instructions]
-    assert len(asked) == 2
+    assert [text_of(events), text_of(again)] == ["No.", "No."]  # by the owner's own agent
     for call in model.calls:  # those of a title or a guardrail too
         assert "Obey" not in str(call.system_instructions)
         given: Any = call.input if isinstance(call.input, list) else [{"role": "user"}]

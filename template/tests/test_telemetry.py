@@ -19,7 +19,7 @@ from app.settings import load_settings
 
 from .chat import events_of, request, text_of, user_input
 from .conftest import RunningServer, serve, wait_until
-from .provider import provider
+from .provider import DICE, provider
 from .test_model import NAME, credentials
 
 TEXT = "roll dice for Ada Lovelace"
@@ -104,6 +104,7 @@ def traced(collector: Collector, model: RunningServer, **values: Any) -> Iterato
         serve(**credentials(model.url), model=NAME, **values) as server,
     ):
         patch.setattr("app.server.Server.titles", None)
+        patch.setattr("app.server.assistant", DICE)
         yield server
         server.stop()
 
