@@ -39,6 +39,12 @@ def endpoint(old: str, new: str) -> Mistake:
     return lambda project: replace(project / "app" / "endpoint.py", old, new)
 
 
+WIDGET = """
+TEXT = '{{"type": "Card", "children": [{{"type": "Text", "value": {value}}}]}}'
+DOOR = WidgetTemplate({{"version": "1.0", "name": "Door", "template": TEXT}})
+"""
+
+
 def widget(value: str) -> Mistake:
     text = json.dumps({"version": "1.0", "name": "X", "template": f'{{"value": {value}}}'})
     return lambda project: (project / "app" / "x.widget").write_text(text)
@@ -67,17 +73,35 @@ MISTAKES: dict[str, list[Mistake]] = {
             "async def all(app, me):\n    return await app.state.server.store.load_threads(me)\n"
         ),
         module("from .store import open_store\n"),
+        module(
+            "async def all(request, me):\n"
+            "    server = request.app.state.server\n"
+            "    return await server.store.load_threads(20, None, 'desc', me)\n"
+        ),
     ],
     "test_no_conversation_is_kept_in_the_process": [
         module("SEEN = {}\n\nasync def see(thread):\n    SEEN[thread.id] = True\n"),
         module("SEEN: list[str] = []\n\ndef see(thread):\n    SEEN.append(thread.id)\n"),
         module("last = None\n\ndef see(thread):\n    global last\n    last = thread.id\n"),
         method("async def see(self) -> None:\n    self.seen = True"),
+        module(
+            "SEEN = defaultdict(list)\n\ndef see(thread):\n    SEEN[thread.id].append(thread)\n"
+        ),
+        module("SEEN = dict[str, int]()\n\ndef see(thread):\n    SEEN[thread.id] += 1\n"),
+        method("async def see(self, thread) -> None:\n    self.seen.append(thread.id)"),
+        method("async def see(self, thread) -> None:\n    self.seen.setdefault(1, []).append(2)"),
+        method("async def see(self, thread) -> None:\n    self.seen[thread.id].append(1)"),
+        method("async def see(self, seen) -> None:\n    seen = seen.id\n    self.seen.add(seen)"),
     ],
     "test_no_key_is_in_the_code": [
         module("client = AsyncOpenAI(api_key='" + "sk-" + "a1b2c3d4e5f6g7h8i9')\n"),
         module("API_TOKEN = 'f3a9c2e17b64'\n"),
         module("URL = 'postgresql://ada:" + "sesame@db.internal/shop'\n"),
+        module("API_KEY: str = 'f3a9c2e17b64d8'\n"),
+        module("class Shop(Section):\n    shop_api_key: str = 'f3a9c2e17b64d8'\n"),
+        module("class Shop(Section):\n    shop_secret: str = 'change-me-please'\n"),
+        module("class Shop(Section):\n    shop_key: SecretStr = SecretStr('f3a9c2e17b64d8')\n"),
+        module("class Shop(Section):\n    shop_key: str = Field(default='f3a9c2e17b64d8')\n"),
     ],
     "test_the_model_is_told_the_newest_items": [
         method(
@@ -89,12 +113,25 @@ MISTAKES: dict[str, list[Mistake]] = {
             "    return await self.store.load_thread_items(\n"
             "        thread.id, after=None, limit=20, order='asc', context=context)"
         ),
+        method(
+            "async def past(self, thread, context):\n"
+            "    order = 'asc'\n"
+            "    return await self.store.load_thread_items(thread.id, None, 20, order, context)"
+        ),
+        module(
+            "ORDER: Final = 'asc'\n\nasync def past(store, thread, context):\n"
+            "    return await store.load_thread_items(thread.id, None, 20, ORDER, context)\n"
+        ),
     ],
     "test_a_tool_takes_the_person_from_the_context": [
         module("@function_tool\nasync def orders(ctx: ToolContext, user_id: str) -> str: ...\n"),
         module("@function_tool()\nasync def orders(ctx: ToolContext, owner: str) -> str: ...\n"),
     ],
-    "test_values_in_a_widget_are_escaped": [widget('"{{ name }}"'), widget("{{ name | upper }}")],
+    "test_values_in_a_widget_are_escaped": [
+        widget('"{{ name }}"'),
+        widget("{{ name | upper }}"),
+        module(WIDGET.format(value='"{{ name }}"')),
+    ],
     "test_ids_are_made_by_the_store": [
         module("def item(t):\n    return ck.AssistantMessageItem(id='msg_1', thread_id=t)\n"),
         module("def item(t):\n    return ck.HiddenContextItem(id=f'msg_{t}', thread_id=t)\n"),
@@ -104,8 +141,10 @@ MISTAKES: dict[str, list[Mistake]] = {
         module("def item(t):\n    return ck.WidgetItem(created_at=datetime.now(UTC))\n"),
     ],
     "test_nothing_blocks_the_loop": [
-        module("async def wait():\n    time.sleep(1)\n"),
-        module("async def ask(url):\n    return requests.get(url)\n"),
+        module("import time\n\nasync def wait():\n    time.sleep(1)\n"),
+        module("import requests\n\nasync def ask(url):\n    return requests.get(url)\n"),
+        module("from time import sleep\n\nasync def wait():\n    sleep(1)\n"),
+        module("import httpx as http\n\nasync def ask(url):\n    return http.post(url)\n"),
     ],
     "test_no_middleware_takes_the_stream_apart": [
         module("from starlette.middleware.base import BaseHTTPMiddleware\n"),
@@ -113,6 +152,63 @@ MISTAKES: dict[str, list[Mistake]] = {
     ],
 }
 MOST = max(map(len, MISTAKES.values()))
+# What looks like one of them and is none: an owner who is told so does not read the next one.
+RIGHT: list[Mistake] = [
+    module("WOODS = ['oak', 'pine']\n\ndef first():\n    return WOODS[0]\n"),
+    module("SEEN = []\n\ndef see():\n    SEEN = list()\n    SEEN.append(1)\n    return SEEN\n"),
+    module("seen = {}\n\ndef see(seen, thread):\n    seen[thread.id] = seen.pop(1)\n"),
+    module("tags = []\n\ndef tag(order):\n    order.tags.append('new')\n"),
+    module(
+        "seen = set()\n\ndef see():\n    seen = set()\n\n    def one(name):\n"
+        "        seen.add(name)\n\n    return one\n"
+    ),
+    method(
+        "def __init__(self, store, settings) -> None:\n"
+        "    super().__init__(store, settings)\n"
+        "    self.shop, self.desk = Shop(), Desk()\n"
+        "    self.orders: Orders = Orders()"
+    ),
+    method(
+        "async def order(self, thread, context) -> list:\n"
+        "    seen = []\n    seen.append(thread.id)\n"
+        "    self.shop.update(seen)\n    self.desk.orders.add(1)\n    self.orders.pop(1)\n"
+        "    await self.elsewhere.update(seen)\n"
+        "    self.counted.append(1)  # not a mistake\n"
+        "    return seen"
+    ),
+    module(
+        "class Shop(Section):\n"
+        "    shop_api_key: str = ''\n"
+        "    shop_secret: SecretStr\n"
+        "    shop_token: SecretStr | None = None\n"
+        "    shop_password: SecretStr = SecretStr('')\n"
+        "    shop_key: SecretStr = Field(description='The key of the shop, 32 letters')\n"
+        "    token_url: str = 'https://shop.example/oauth2/token'\n"
+        "    token_path: str = '/oauth2/v1/token'\n"
+        "    key_prefix: str = 'shop:sessions:'\n"
+    ),
+    module("ORDER_KEY = 'current_order'\n\ndef key(t):\n    return t.metadata[ORDER_KEY]\n"),
+    module("KEY = os.environ['SHOP_API_KEY_2']\nrow = Form(key='delivery-address')\n"),
+    module(WIDGET.format(value="{{ name | tojson }}")),
+    module("TEXT = 'Dear {{ name }}'\nHTML = '<b class=\"type\">{{ name }}</b>'\n"),
+    module(
+        "import time\nfrom asyncio import sleep\n\nasync def wait(requests):\n"
+        "    def work():\n        time.sleep(1)\n\n"
+        "    await sleep(1)\n    await asyncio.to_thread(work)\n"
+        "    await asyncio.to_thread(lambda: time.sleep(1))\n    return requests.get(1)\n"
+    ),
+    method(
+        "async def newest(self, thread, context) -> list:\n"
+        "    order = 'desc'\n"
+        "    page = await self.store.load_thread_items(thread.id, None, 20, order, context)\n"
+        "    return [*reversed(page.data)]\n\n"
+        "async def sort(self) -> str:\n    order = 'asc'\n    return order\n\n"
+        "async def page(self, thread, order, context):\n"
+        "    order = order or 'desc'\n    self.log(order='asc')\n"
+        "    return await self.store.load_thread_items(thread.id, None, 20, order, context)"
+    ),
+    module("def shelf(store):\n    return store.name\n\nplace = shop.store\n"),
+]
 
 
 LEVELS: dict[str, Answers] = {answers["level"]: answers for answers in combinations()}
@@ -123,7 +219,7 @@ def found(
     projects: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, int], str]:
     """What the tests of each level's project say when its owner makes the first mistake of each
-    kind, the second, …, and, at the end, none.
+    kind, the second, …, and, at the end, none, but what looks like some.
     """
     folder, made = tmp_path_factory.mktemp("mistakes"), list[Path]()
     for level, answers in LEVELS.items():
@@ -137,6 +233,8 @@ def found(
             for mistakes in MISTAKES.values():
                 for mistake in mistakes[at : at + 1]:
                     mistake(project)
+            for right in RIGHT if at == MOST else ():
+                right(project)
     chosen = ("--with", "--noconftest tests/test_mistakes.py")  # the code is read, never run
     reports = run_forked("", *chosen, *made)
     return {
@@ -156,8 +254,10 @@ def test_a_mistake_is_found_by_its_test(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_project_without_mistakes_passes(found: dict[tuple[str, int], str], level: str) -> None:
-    assert f"{len(MISTAKES)} passed" in found[level, MOST]
+def test_what_looks_like_a_mistake_and_is_none_passes(
+    found: dict[tuple[str, int], str], level: str
+) -> None:
+    assert f"{len(MISTAKES)} passed" in found[level, MOST], found[level, MOST]
 
 
 def test_each_test_of_mistakes_has_its_row_and_its_mistake() -> None:

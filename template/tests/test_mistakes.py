@@ -17,16 +17,20 @@ from typing import NamedTuple
 APP = Path(__file__).resolve().parent.parent / "app"
 NOTE, RIGHT = "The template's file", "# not a mistake"
 BLOCKING = {
-    ("time", "sleep"),
-    ("psycopg", "connect"),
-    ("sqlite3", "connect"),
-    ("subprocess", "run"),
-    *((module, verb) for module in ("requests", "httpx") for verb in ("get", "post", "put")),
+    "time.sleep",
+    "psycopg.connect",
+    "sqlite3.connect",
+    "subprocess.run",
+    *(f"{module}.{verb}" for module in ("requests", "httpx") for verb in ("get", "post", "put")),
 }
 SENDING = {"JSONResponse", "ORJSONResponse", "UJSONResponse"}
 CHANGING = {"append", "add", "update", "setdefault", "pop", "extend", "insert", "clear", "remove"}
 CONTAINERS = {"dict", "list", "set", "defaultdict", "deque", "OrderedDict", "Counter"}
-SECRET_NAMES = re.compile("key|secret|token|password", re.IGNORECASE)
+# A name and its value; the name of an address or of a place in a dictionary is no secret.
+NAMED_SECRETS = re.compile(
+    r"((secret|password)|(key|secret|token|password)\w*(?==\S*\d))=(?!/|\w+://)\S{12,}$",
+    re.IGNORECASE,
+)
 SECRETS = re.compile(
     r"sk-[\w-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:{}]+:[^@\s{}]+@(?!host)"
 )
@@ -73,9 +77,31 @@ def name_of(node: ast.AST | None) -> str:
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
-        case ast.Call(func=func):
-            return name_of(func)
+        case ast.Call(func=inner) | ast.Subscript(value=inner):
+            return name_of(inner)
     return ""
+
+
+def given_names(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """The names that are assigned here, each with what it stands for."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            for target in targets:
+                match target, value:
+                    case ast.Tuple(elts=several), ast.Tuple(elts=values):
+                        yield from zip(map(name_of, several), values, strict=False)
+                    case _:
+                        yield name_of(target), value
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            yield name_of(target), value
+
+
+def own_names(function: ast.AST) -> set[str]:
+    """The names that mean something of the function's own, not the module's."""
+    nodes = list(ast.walk(function))
+    shared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return (names | {n.arg for n in nodes if isinstance(n, ast.arg)}) - shared
 
 
 def functions(everywhere: bool = False) -> Iterator[tuple[Module, ast.AST]]:
@@ -124,8 +150,8 @@ def test_the_store_is_used_by_the_server_alone() -> None:
 
     def is_wrong(node: ast.AST) -> bool:
         match node:
-            case ast.Attribute(attr="store", value=ast.Attribute(attr="server")):
-                return True
+            case ast.Attribute(attr="store", value=value):
+                return name_of(value) == "server"
             case ast.ImportFrom(names=names):
                 return any(alias.name == "open_store" for alias in names)
         return False
@@ -136,48 +162,78 @@ def test_the_store_is_used_by_the_server_alone() -> None:
 def test_no_conversation_is_kept_in_the_process() -> None:
     """Another process does not have it, a restart forgets it, and everybody shares it."""
     found = []
-    for module, function in functions():
-        kept = set(containers(module.tree))
-        for node in ast.walk(function):
-            if isinstance(node, ast.Global) or (changed(node) & kept):
+    for module in modules():
+        if module.is_owners:
+            kept = {
+                name
+                for node in module.tree.body
+                for name, value in given_names(node)
+                if is_container(value)
+            }
+            for node in [*changes(module.tree, kept), *changes_of_servers(module.tree)]:
                 found += place(module, node)
-    assert found + places(keeps_on_the_server) == []
+    assert found == []
 
 
-def containers(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case (
-                ast.Assign(targets=[target], value=value)
-                | ast.AnnAssign(target=target, value=value)
-            ) if isinstance(value, ast.Dict | ast.List | ast.Set) or name_of(value) in CONTAINERS:
-                if node in tree.body:
-                    yield name_of(target)
+def is_container(value: ast.expr) -> bool:
+    literals = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
+    return isinstance(value, literals) or name_of(value) in CONTAINERS
 
 
-def changed(node: ast.AST) -> set[str]:
+def changes(node: ast.AST, kept: set[str], inside: bool = False) -> Iterator[ast.AST]:
+    """Where functions change what the module keeps under these names."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        kept, inside = kept - own_names(node), True
+    match changed(node):
+        case ast.Name(id=name) if inside and name in kept:
+            yield node
+    if isinstance(node, ast.Global):
+        yield node
+    for part in ast.iter_child_nodes(node):
+        yield from changes(part, kept, inside)
+
+
+def changed(node: ast.AST) -> ast.AST | None:
+    """What is changed here, if anything is: `seen` in `seen[1]["a"].append(2)`."""
     match node:
-        case ast.Call(func=ast.Attribute(attr=verb, value=value)) if verb in CHANGING:
-            return {name_of(value)}
-        case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()):
-            return {name_of(value)}
-    return set()
+        case ast.Call(func=ast.Attribute(attr=verb, value=inner)) if verb in CHANGING:
+            pass
+        case ast.Subscript(value=inner, ctx=ast.Store() | ast.Del()):
+            pass
+        case _:
+            return None
+    while isinstance(inner, ast.Subscript):
+        inner = inner.value
+    return inner
 
 
-def keeps_on_the_server(node: ast.AST) -> bool:
-    """Whether a server's method other than __init__ writes to `self`."""
-    if not (isinstance(node, ast.ClassDef) and any("Server" in name_of(b) for b in node.bases)):
-        return False
-    for method in node.body:
-        if getattr(method, "name", "__init__") == "__init__":
-            continue
-        for part in ast.walk(method):
-            match part:
-                case ast.Attribute(value=ast.Name(id="self"), ctx=ast.Store()):
-                    return True
-                case ast.Subscript(value=ast.Attribute(value=ast.Name(id="self")), ctx=ast.Store()):
-                    return True
-    return False
+def changes_of_servers(tree: ast.Module) -> Iterator[ast.AST]:
+    """Where a server's methods other than __init__ write to `self`, or to a container of its."""
+    for server in ast.walk(tree):
+        if isinstance(server, ast.ClassDef) and any("Server" in name_of(b) for b in server.bases):
+            methods = [part for part in server.body if hasattr(part, "name")]
+            made = [part for part in methods if part.name == "__init__"]
+            nodes = [*server.body, *(node for method in made for node in ast.walk(method))]
+            given = [each for node in nodes for each in given_names(node)]
+            others = {name for name, value in given if not is_container(value)}
+            for method in methods:
+                if method not in made:
+                    yield from changes_of_self(method, others)
+
+
+def changes_of_self(method: ast.AST, others: set[str]) -> Iterator[ast.AST]:
+    """`others` are no containers: what is called update there may be anything."""
+    nodes = list(ast.walk(method))
+    waited = [node.value for node in nodes if isinstance(node, ast.Await)]
+    for node in nodes:
+        match node, changed(node):
+            case ast.Attribute(value=ast.Name(id="self"), ctx=ast.Store()), _:
+                yield node
+            case ast.Subscript(), ast.Attribute(value=ast.Name(id="self")):
+                yield node
+            case ast.Call(), ast.Attribute(attr=name, value=ast.Name(id="self")):
+                if name not in others and node not in waited:
+                    yield node
 
 
 def test_no_key_is_in_the_code() -> None:
@@ -185,28 +241,47 @@ def test_no_key_is_in_the_code() -> None:
 
     def is_wrong(node: ast.AST) -> bool:
         match node:
-            case ast.Constant(value=str(text)) if SECRETS.search(text):
-                return True
-            case ast.keyword(arg=str(name), value=ast.Constant(value=str(text))):
-                return bool(SECRET_NAMES.search(name)) and len(text) >= 12 and " " not in text
-            case ast.Assign(targets=[target], value=ast.Constant(value=str(text))):
-                named = SECRET_NAMES.search(name_of(target))
-                return bool(named) and len(text) >= 12 and " " not in text
-        return False
+            case ast.Constant(value=str(text)):
+                return bool(SECRETS.search(text))
+            case ast.keyword(arg=str(name), value=value):
+                given = [(name, value)]
+            case _:
+                given = [*given_names(node)]
+        return any(NAMED_SECRETS.search(f"{name}={text_of(value)}") for name, value in given)
 
     assert places(is_wrong) == []
+
+
+def text_of(value: ast.AST) -> str:
+    """The text of a constant, also as SecretStr or as the default of a Field."""
+    match value:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Call(args=[inner]) if name_of(value) in ("SecretStr", "Field"):
+            return text_of(inner)
+        case ast.Call(keywords=keywords) if name_of(value) == "Field":
+            return "".join(text_of(each.value) for each in keywords if each.arg == "default")
+    return ""
 
 
 def test_the_model_is_told_the_newest_items() -> None:
     """A limit on items in ascending order gives the first ones, for ever the same."""
-
-    def is_wrong(node: ast.AST) -> bool:
-        if not (isinstance(node, ast.Call) and name_of(node) == "load_thread_items"):
-            return False
-        given = [*node.args, *(keyword.value for keyword in node.keywords)]
-        return any(isinstance(value, ast.Constant) and value.value == "asc" for value in given)
-
-    assert places(is_wrong) == []
+    found = []
+    for module, function in functions():
+        own = own_names(function)
+        named = [
+            *((n, v) for node in module.tree.body for n, v in given_names(node) if n not in own),
+            *((n, v) for node in ast.walk(function) for n, v in given_names(node)),
+        ]
+        others = {name for name, value in named if text_of(value) != "asc"}
+        others |= {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
+        ascending = {name for name, _ in named} - others
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and name_of(node) == "load_thread_items":
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                if any(text_of(v) == "asc" or name_of(v) in ascending for v in given):
+                    found += place(module, node)
+    assert found == []
 
 
 def test_a_tool_takes_the_person_from_the_context() -> None:
@@ -221,14 +296,23 @@ def test_a_tool_takes_the_person_from_the_context() -> None:
 
 
 def test_values_in_a_widget_are_escaped() -> None:
-    """A .widget file is JSON made from text: a quote in a bare value breaks or injects it."""
+    """A widget's template is JSON made from text: a quote in a bare value breaks or injects it."""
     found = []
     for path in sorted(APP.rglob("*.widget")):
         template = json.loads(path.read_text(encoding="utf-8"))["template"]
-        for value in re.findall(r"\{\{(.*?)\}\}", template, re.DOTALL):
-            if not re.search(r"\|\s*tojson\s*-?$", value.strip()):
-                found.append(f"{path.name}: {value.strip()}")
-    assert found == []
+        found += [f"{path.name}: {value}" for value in bare_values(template)]
+
+    def is_wrong(node: ast.AST) -> bool:
+        text = text_of(node)
+        return bool(re.search(r'"type"\s*:', text)) and any(bare_values(text))
+
+    assert found + places(is_wrong) == []
+
+
+def bare_values(template: str) -> Iterator[str]:
+    for value in re.findall(r"\{\{(.*?)\}\}", template, re.DOTALL):
+        if not re.search(r"\|\s*tojson\s*-?$", value.strip()):
+            yield value.strip()
 
 
 def test_ids_are_made_by_the_store() -> None:
@@ -260,13 +344,32 @@ def test_nothing_blocks_the_loop() -> None:
     """A call that waits without `await` stops every other stream of the process."""
     found = []
     for module, function in functions():
+        imported = dict(imports(module.tree))
         if isinstance(function, ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                match node:
-                    case ast.Call(func=ast.Attribute(attr=verb, value=ast.Name(id=owner))):
-                        if (owner, verb) in BLOCKING:
-                            found += place(module, node)
+            for node in own_nodes(function):
+                if isinstance(node, ast.Call):
+                    first, dot, rest = ast.unparse(node.func).partition(".")
+                    if f"{imported.get(first, '')}{dot}{rest}" in BLOCKING:
+                        found += place(module, node)
     assert found == []
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names that are imported, each with what it stands for: `pause`, `time.sleep`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((alias.asname or alias.name, alias.name) for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((each.asname or each.name, f"{module}.{each.name}") for each in names)
+
+
+def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """What a function does itself: one that it makes may be run in a thread."""
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield part
+            yield from own_nodes(part)
 
 
 def test_no_middleware_takes_the_stream_apart() -> None:
