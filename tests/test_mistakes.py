@@ -208,6 +208,7 @@ RIGHT: list[Mistake] = [
         "    return await self.store.load_thread_items(thread.id, None, 20, order, context)"
     ),
     module("def shelf(store):\n    return store.name\n\nplace = shop.store\n"),
+    module("from .store import open_store as beneath\n\nasync def open_store(settings): ...\n"),
 ]
 
 
