@@ -190,6 +190,8 @@ RIGHT: list[Mistake] = [
     module("ORDER_KEY = 'current_order'\n\ndef key(t):\n    return t.metadata[ORDER_KEY]\n"),
     module("KEY = os.environ['SHOP_API_KEY_2']\nrow = Form(key='delivery-address')\n"),
     module(WIDGET.format(value="{{ name | tojson }}")),
+    module('TEXT = """\n{"type": "Text", "value": {{ size }}}"""  # not a mistake\n'),
+    module("KEYS = {}\nKEYS['order'] = 'orders-of-2026'\n"),
     module("TEXT = 'Dear {{ name }}'\nHTML = '<b class=\"type\">{{ name }}</b>'\n"),
     module(
         "import time\nfrom asyncio import sleep\n\nasync def wait(requests):\n"

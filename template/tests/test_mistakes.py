@@ -66,9 +66,10 @@ def places(is_wrong: Callable[[ast.AST], bool], everywhere: bool = False) -> lis
 
 
 def place(module: Module, node: ast.AST) -> list[str]:
-    """Where it is; nothing where its line says that it is meant so."""
+    """Where it is; nothing where its line, the first or the last, says that it is meant so."""
     line: int = getattr(node, "lineno", 1)
-    is_meant = RIGHT in module.lines[line - 1]
+    last = (node.end_lineno if isinstance(node, ast.expr) else None) or line
+    is_meant = any(RIGHT in module.lines[at - 1] for at in (line, last))
     return [] if is_meant else [f"{module.path.relative_to(APP.parent).as_posix()}:{line}"]
 
 
@@ -90,7 +91,7 @@ def given_names(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
                 match target, value:
                     case ast.Tuple(elts=several), ast.Tuple(elts=values):
                         yield from zip(map(name_of, several), values, strict=False)
-                    case _:
+                    case ast.Name() | ast.Attribute(), _:
                         yield name_of(target), value
         case ast.AnnAssign(target=target, value=ast.expr() as value):
             yield name_of(target), value
