@@ -1,6 +1,7 @@
 """What the owner of a project does to it within a week, and how Copier updates it then."""
 
 import re
+import sys
 from pathlib import Path
 
 import copier
@@ -41,8 +42,11 @@ from .run import ToolContext
 NEW_METHOD = '''
     async def doors(self) -> int:
         """How many doors we have."""
-        return 2
+        structlog.get_logger().info("counted")
+        return DOORS
 '''
+# Made up, and nobody is asked for them; in a list that is sorted they would be all over it.
+DEPENDENCIES = ["awnings", "gates", "hinges", "jambs", "nails", "paint", "screws", "zinc"]
 
 
 def levels_up() -> list[tuple[str, str]]:
@@ -56,14 +60,32 @@ def levels_up() -> list[tuple[str, str]]:
 def edit(project: Path) -> None:
     """New instructions, a new tool, a method, a module, a paragraph, a dependency, a file less."""
     replace(project / "README.md", "\n## Start", "\nWe sell doors.\n\n## Start")
-    replace(project / "pyproject.toml", '    "fastapi', '    "doors>=1",\n    "fastapi')
-    (project / "app" / "doors.py").write_text('"""Our doors."""\n')
+    add(project, "doors>=1")
+    (project / "app" / "doors.py").write_text('"""Our doors."""\n\nDOORS = 2\n')
     (project / ".env").write_text("VISITOR_SECRET=mine\n")
     (project / "AGENTS.md").unlink()
     server = project / "app" / "server.py"
     server.write_text(server.read_text() + NEW_METHOD)
     if (project / "app" / "agent.py").exists():
         edit_agent(project)
+
+
+def edit_beside_the_answers(project: Path) -> None:
+    """What is added beside lines that an answer changes: dependencies, imports, a setting."""
+    add(project, "limits[redis]", *DEPENDENCIES)
+    add(project, "--dev", "hangings", "pots", "pytest-doors")
+    server = project / "app" / "server.py"
+    sdk, context = "from chatkit import types as ck\n", "from .context import RequestContext\n"
+    replace(server, sdk, f"import structlog\n{sdk}")
+    replace(server, context, f"{context}from .doors import DOORS\n")
+    settings = project / ".env.example"
+    settings.write_text(settings.read_text() + "\n# What the shop is called.\nSHOP_NAME=Doors\n")
+
+
+def add(project: Path, *arguments: str) -> None:
+    """What `uv add` writes into pyproject.toml; without locking it asks nobody for anything."""
+    quiet = "--frozen", "--offline", "--python", sys.executable
+    run("uv", "add", *quiet, *arguments, cwd=project, VIRTUAL_ENV="")
 
 
 def edit_agent(project: Path) -> None:

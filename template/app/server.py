@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 
-from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from chatkit import types as ck
 
 from .agent import assistant
 from .context import RequestContext
+
+# Your imports go above: what follows changes with the level.
+# isort: split
 from .run import AgentServer
 
 
@@ -15,8 +18,8 @@ class Server(AgentServer):
     models = ()
 
     async def respond(
-        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
-    ) -> AsyncIterator[ThreadStreamEvent]:
+        self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ck.ThreadStreamEvent]:
         async for event in self.run(assistant, thread, message, context):
             yield event
 
