@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from .conftest import Mypy, run_forked
 from .matrix import Answers, choices, combinations, name_of, questions
 from .rendering import render, run
+from .siblings import TEMPLATE
 from .updates import replace
 from .warm import stand_in
 
@@ -83,16 +84,21 @@ class Block(NamedTuple):
     language: str
     text: str
 
-    def write(self, project: Path) -> Path:
-        """Into the file that it names, where that is new or grows at its end; else beside it."""
+    def place(self) -> tuple[str, str]:
+        """The folder that it goes to, and the file where it names one."""
         named = re.match(r"# ((?:app|tests)/(?:\w+/)*)(\w+\.py)?", self.text)
         assert named, f"{self.name} does not say where it goes"
-        folder = project / named[1]
-        path = folder / (named[2] or "")
+        return named[1], named[2] or ""
+
+    def write(self, project: Path) -> Path:
+        """Into the file that it names, where that is new or grows at its end; else beside it."""
+        place, file = self.place()
+        folder = project / place
+        path = folder / file
         if ", at its end\n" in self.text:
             path.write_text(path.read_text() + self.text.partition("\n")[2])
             return path
-        if path.exists() or named[1] == "tests/":
+        if path.exists() or place == "tests/":
             path = folder / f"test_guide_{self.name}.py"
         path.write_text(self.text)
         return path
@@ -147,6 +153,17 @@ def test_a_test_that_holds_a_claim_exists(project: Path) -> None:
         for file, name in re.findall(r"`(test_\w+\.py)::(test_\w+)`", guide.read_text()):
             source = (project / "tests" / file).read_text()
             assert f"\ndef {name}(" in source, f"{guide.name}: {file}::{name}"
+
+
+@EVERY
+def test_no_other_answer_brings_a_file_or_a_package_that_a_guide_has_people_make(
+    project: Path,
+) -> None:
+    """An update would shade it, or meet it with another of the same name."""
+    for path in (Path(*block.place()) for block in blocks(project, "python")):
+        if not (project / path).exists():
+            assert not (TEMPLATE / path).exists(), path
+            assert not (TEMPLATE / path.with_suffix("")).exists(), path
 
 
 @pytest.mark.parametrize("level", LEVELS)
