@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from .matrix import ROOT, choices, questions
-from .rendering import clone_template, run
+from .rendering import COPIER, clone_template, commit, git, run, tree
 from .tree import with_tree
+from .updates import replace
+from .warm import stand_in
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
@@ -49,6 +51,49 @@ def test_the_readmes_tree_is_a_rendered_project() -> None:
     assert with_tree(README) == README, "run `uv run python -m tests.tree`"
 
 
+# Files of a variant, one that they are taken from here, and a word that its own texts alone have.
+VARIANTS = {
+    "auth": (
+        ["app/auth/{}.py", "app/auth/{}_dev.py", "tests/people/{}.py"],
+        ("header", "AUTH_PROXY_SECRET"),
+    ),
+    "store": (["app/store/{}.py", "tests/stores/{}.py"], ("memory", "DATABASE_URL")),
+    "model": (["app/model/{}.py"], ("openai", "LITELLM_API_KEY")),
+}
+
+
+@pytest.mark.parametrize("question", VARIANTS)
+def test_a_variant_that_is_made_by_the_steps_is_copied_and_starts(
+    tmp_path: Path, question: str
+) -> None:
+    files, (like, word) = VARIANTS[question]
+    template = clone_template(tmp_path / "template", "9999.0.0")
+    steps, config = (ROOT / "CONTRIBUTING.md").read_text(), template / "copier.yml"
+    row = ""
+    for file in files:
+        made = template / "template" / file.format("yours")
+        assert f"`{made.relative_to(template)}`" in steps
+        text = (made.parent / Path(file).name.format(like)).read_text()
+        text = text.replace(f"{like.capitalize()}Settings", "YoursSettings")
+        text = text.replace(f".{like} import", ".yours import")
+        made.write_text(text)
+        row += f"    /{file.format('yours')}\n"
+    last = choices(questions()[question])[-1]
+    replace(config, f'": {last}\n', f'": {last}\n    "yours: of one\'s own": yours\n')
+    row = f"    {{% if {question} != 'yours' %}}\n{row}    {{% endif %}}\n"
+    config.write_text(config.read_text() + row)
+    commit(template, "Add a variant")
+    git(template, "tag", "9999.0.1")
+
+    data = f"--data={question}=yours"
+    said = run(COPIER, "copy", "--defaults", data, template, "myapp", cwd=tmp_path)
+    assert "uv run fastapi dev" in said
+    project = tmp_path / "myapp"
+    run(stand_in(), "-c", "import app.main", cwd=project)
+    texts = {name: text for name, text in tree(project).items() if Path(name).suffix != ".py"}
+    assert [name for name, text in texts.items() if word in text] == []
+
+
 def test_a_skipped_test_fails_in_ci(tmp_path: Path) -> None:
     test = tmp_path / "test_skipped.py"
     test.write_text("import pytest\n\ndef test_it():\n    pytest.skip('no reason')\n")
@@ -83,8 +128,10 @@ def test_a_release_has_the_words_of_its_version_and_no_others(tmp_path: Path) ->
     [
         ("1.2.0", NOTES, 'CHANGELOG.md has nothing under "## 1.2.0"'),
         ("1.1", NOTES, 'CHANGELOG.md has nothing under "## 1.1"'),
+        ("v1.1.0", NOTES, "Take the tag back: git push --delete origin v1.1.0"),
         ("1.1.0", NOTES.replace("- New.", ""), 'CHANGELOG.md has nothing under "## 1.1.0"'),
         ("1.0.0", NOTES, "pyproject.toml has another version"),
+        ("1.0.0", NOTES, "Take the tag back: git push --delete origin 1.0.0"),
     ],
 )
 def test_a_tag_that_the_changelog_or_the_project_lacks_is_refused(
@@ -101,6 +148,12 @@ def test_the_release_workflow_asks_for_the_notes_before_anything_else() -> None:
     runs = [step["run"] for step in steps["release"]["steps"] if "run" in step]
     assert runs[0].startswith('.github/release-notes "$GITHUB_REF_NAME"')
     assert runs[-1].startswith("gh release create")
+
+
+def test_the_release_workflow_starts_for_whatever_copier_takes_for_a_version() -> None:
+    """`v1.1.0` is one, and the notes refuse it where the heading has another name."""
+    workflow = yaml.load((ROOT / ".github/workflows/release.yml").read_text(), yaml.BaseLoader)
+    assert workflow["on"]["push"]["tags"] == ["*"]
 
 
 def test_the_forms_of_the_repository_are_yaml_with_what_they_need() -> None:
