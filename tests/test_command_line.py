@@ -26,6 +26,7 @@ def test_copy_and_update_with_defaults(template: Path, tmp_path: Path) -> None:
     assert "Domain allowlist" in said
     again = run(COPIER, "update", "--defaults", cwd=project)
     assert "deletes the files of the higher" in again
+    assert "python3 hooks/post_update.py" in again
     assert run("git", "status", "--porcelain", cwd=project) == ""
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text())
     assert answers["project_name"] == "myapp"

@@ -95,6 +95,17 @@ def test_a_file_says_whose_it_is_in_its_first_lines(path: Path) -> None:
     assert (NOTE in head) == (path_of(path) not in OWNERS)
 
 
+LISTED = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=TEMPLATE)
+UNCOMMENTED = {".copier-answers.yml.jinja", "README.md.jinja"}  # Copier's and the owner's
+
+
+@pytest.mark.parametrize("name", sorted(set(LISTED.splitlines()) - UNCOMMENTED))
+def test_what_is_no_python_says_whose_it_is_too_where_it_has_comments(name: str) -> None:
+    path = TEMPLATE / name
+    if ".py" not in path.suffixes and path.suffix != ".widget":  # which is JSON
+        assert NOTE in path.read_text()[:500]
+
+
 @pytest.mark.parametrize("path", APPLICATION, ids=path_of)
 def test_imports_of_the_applications_own_modules_are_relative(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
