@@ -4,6 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import isawaitable
 from typing import Any
 
 from agents import Agent, FunctionToolResult, Tool, ToolsToFinalOutputResult
@@ -47,9 +48,25 @@ class ProductionServer(
 
 
 def _ending(agent: Agent[Context]) -> Agent[Context]:
-    if agent.tool_use_behavior != "run_llm_again":
+    """The agent, whose turn ends also where a tool asks the browser or the person."""
+    own = agent.tool_use_behavior
+    if own == "stop_on_first_tool":
         return agent
-    return agent.clone(tool_use_behavior=stop_for_browser)
+
+    async def behavior(
+        ctx: ToolContext, results: list[FunctionToolResult]
+    ) -> ToolsToFinalOutputResult:
+        found = stop_for_browser(ctx, results)
+        if not found.is_final_output and isinstance(own, dict):
+            for result in results:
+                if result.tool.name in own["stop_at_tool_names"]:
+                    return ToolsToFinalOutputResult(True, result.output)
+        if not found.is_final_output and callable(own):
+            decided = own(ctx, results)
+            return await decided if isawaitable(decided) else decided
+        return found
+
+    return agent.clone(tool_use_behavior=behavior)
 
 
 def stop_for_browser(

@@ -6,9 +6,10 @@ The template's file: improvements arrive through `copier update`.
 from typing import Any
 
 import pytest
-from agents import Agent
+from agents import Agent, FunctionToolResult, ToolsToFinalOutputResult
 from agents.testing import ScriptedModel, assistant_message, function_call
 
+from app.agent import assistant
 from app.desk import conversation, tools
 from app.run import Context
 
@@ -132,3 +133,29 @@ def test_what_was_quoted_is_told_with_the_browsers_answer_too(
     thread_id = thread_id_of(person.say("What does it mean?", quoted_text="within 30 days"))
     answer(person, thread_id)
     assert "within 30 days" in str(model.calls[-1].input)
+
+
+def decide(_: Any, results: list[FunctionToolResult]) -> ToolsToFinalOutputResult:
+    ends = [result.output for result in results if result.tool.name == "track_parcel"]
+    return ToolsToFinalOutputResult(bool(ends), ends and ends[0])
+
+
+async def decide_later(ctx: Any, results: list[FunctionToolResult]) -> ToolsToFinalOutputResult:
+    return decide(ctx, results)
+
+
+@pytest.mark.parametrize(
+    "behavior", [{"stop_at_tool_names": ["track_parcel"]}, decide, decide_later]
+)
+def test_an_agents_own_end_counts_beside_the_browsers(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch, behavior: Any
+) -> None:
+    own = assistant.clone(tool_use_behavior=behavior)
+    monkeypatch.setattr("app.server.assistant", own)
+    page = function_call("current_page", {}, call_id="page")
+    parcel = function_call("track_parcel", {"order": 1002}, call_id="parcel")
+    for call in (page, parcel):
+        model = script(server, [call], [assistant_message("More.")])
+        assert text_of(person.say("Look")) == ""
+        assert len(model.calls) == 1
+    assert text_of(person.say("And so?")) == "More."
