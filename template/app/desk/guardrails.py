@@ -35,5 +35,6 @@ async def no_cards(
 async def no_promises(
     ctx: RunContextWrapper[Context], agent: Agent[Any], said: Any
 ) -> GuardrailFunctionOutput:
+    """Reads the last message of an answer; what is said before a tool is called it does not."""
     promised = re.search(r"\b(guarantee|promise) ", str(said), re.IGNORECASE)
     return GuardrailFunctionOutput(NO_PROMISES, tripwire_triggered=promised is not None)
