@@ -67,7 +67,7 @@ class Edge:
 
 
 class Limits:
-    """Pure ASGI: bounds headers once they are there, counts a body while it streams in, and the time it takes.
+    """Pure ASGI: bounds headers that are there, counts a body as it streams in, and its time.
 
     `await request.body()` then raises ApiError: 413 over `max_bytes`, 408 after `seconds`.
     Whatever leaves the application as an exception is answered here, where CORS still sees it.
