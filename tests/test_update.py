@@ -25,7 +25,6 @@ from .updates import (
     is_clean,
     levels_up,
     replace,
-    replace_agent,
     update,
     without_answers,
 )
@@ -159,21 +158,6 @@ def test_updated_projects_pass_their_own_tests(
     chosen = "tests/test_protocol.py tests/test_isolation.py tests/test_settings.py"
     for report in run_forked(postgres, "--with", chosen, *grown).values():
         assert report["code"] == 0, report["output"]
-
-
-@pytest.mark.parametrize("change", [{"store": "sqlite"}, {"level": "production"}], ids=name_of)
-def test_a_project_whose_owner_replaced_the_sample_passes_all_of_its_own_tests(
-    template: Path, tmp_path: Path, postgres: str, change: Answers
-) -> None:
-    """hooks/post_update.py runs them after each update: they may not rest on the sample."""
-    project = render(template, tmp_path / "project", asked(BASE), project_name="Doors")
-    replace_agent(project)
-    update(project, change)
-
-    assert is_clean(project)
-    assert "roll_dice" not in "".join(path.read_text() for path in (project / "app").glob("*.py"))
-    [report] = run_forked(postgres, project).values()
-    assert report["code"] == 0, report["output"]
 
 
 def test_pending_migrations_are_told_by_the_database_itself(
