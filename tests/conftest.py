@@ -203,13 +203,15 @@ def with_another_agent(projects: list[Path], folder: Path) -> list[Path]:
 
     hooks/post_update.py runs a project's tests after each update: they may not rest on the sample.
     """
-    changed: dict[str, Path] = {}
+    levels, found = set[str](), list[Path]()
     for project in projects:
         level = project.name.partition("-")[0]
-        if level not in changed and (project / "app" / "agent.py").exists():
-            changed[level] = shutil.copytree(project, folder / project.name, symlinks=True)
-            replace_agent(changed[level])
-    return [{path.name: path for path in changed.values()}.get(p.name, p) for p in projects]
+        if level not in levels and (project / "app" / "agent.py").exists():
+            levels.add(level)
+            project = shutil.copytree(project, folder / project.name, symlinks=True)
+            replace_agent(project)
+        found.append(project)
+    return found
 
 
 def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:

@@ -101,9 +101,7 @@ class ActionServer(AgentServer):
             item = acting.replaced(await result).item
         except CustomStreamError as refused:
             raise ApiError(400, "action_refused", refused.message) from None
-        await self.store.load_item(
-            thread.id, item.id, context=context
-        )  # or it was deleted meanwhile
+        await self.store.load_item(thread.id, item.id, context)  # it may be deleted meanwhile
         await self.store.save_item(thread.id, item, context=context)  # the SDK does not
         return ck.SyncCustomActionResponse(updated_item=item)
 

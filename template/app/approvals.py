@@ -62,14 +62,14 @@ class ApprovalServer(ActionServer):
         acting, kept, approve = answered
         content: Any = kept.content
         context = RunContextWrapper(about)
+        await agent.get_all_tools(context)  # an MCP server that is away makes no question old
         try:
             state = await RunState.from_json(agent, content["state"], context_override=context)
         except Exception as error:
             raise OutdatedError from error
         for call in state.get_interruptions():
-            if call.tool_name not in {
-                tool.name for tool in await call.agent.get_all_tools(context)
-            }:
+            tools = await call.agent.get_all_tools(context)
+            if call.tool_name not in {tool.name for tool in tools}:
                 raise OutdatedError
             state.approve(call) if approve else state.reject(call)
         # Now, and not before, as it may be refused or stopped on its way; and before anything is

@@ -46,12 +46,14 @@ class EndingServer(AgentServer):
 
     async def _put_call_last(self, thread_id: str, context: RequestContext) -> None:
         """The SDK takes the output of the last item alone; a click may have put others behind."""
+        is_last = True
         async for item in self._paginate_thread_items_reverse(thread_id, context):
-            if isinstance(item, ck.ClientToolCallItem) and item.status == "pending":
-                await self.store.delete_thread_item(thread_id, item.id, context)
-                await self.store.add_thread_item(thread_id, item, context)
             if isinstance(item, ck.ClientToolCallItem | ck.UserMessageItem):
+                if not is_last and getattr(item, "status", "") == "pending":
+                    await self.store.delete_thread_item(thread_id, item.id, context)
+                    await self.store.add_thread_item(thread_id, item, context)
                 break
+            is_last = False
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         notes: list[Note] = []

@@ -76,9 +76,9 @@ class GuardServer(AgentServer):
 
     async def _guarded(self, stream: Callable[[], Events]) -> Events:
         async for event in super()._guarded(stream):
-            match event:  # so the SDK keeps an answer, where the question stands
-                case ck.ThreadItemReplacedEvent(item=ck.StructuredInputItem() as answered):
-                    _said.set(answered)
+            # So the SDK keeps an answer, where the question stands.
+            if event.type == "thread.item.replaced" and event.item.type == "structured_input":
+                _said.set(event.item)
             yield event
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:

@@ -231,9 +231,10 @@ class _WatchedRun:
         self._reader: asyncio.Task[Any] | None = None
         # What was called and did not end, before the run goes on after a person's answer.
         told = of_tools(run.new_items)
-        ended = {item.get("call_id") for item in told if "output" in item}
-        self._calls = {id_: item for item in told if (id_ := item.get("call_id")) not in ended}
-        self._answered, self._told = {*self._calls}, len(run.new_items)
+        calls = {item["call_id"]: item for item in told if item["type"] == "function_call"}
+        ended = {item["call_id"] for item in told if item["type"] == OUTPUT}
+        self._calls = {one: call for one, call in calls.items() if one not in ended}
+        self._answered, self._told = [*self._calls], len(run.new_items)
         self._writes: dict[Any, asyncio.Future[None]] = {}
         # Whether the model is waited for: a run that goes on begins with the tools it asked for.
         self._patience, self._waits = limit, not isinstance(given, RunState)

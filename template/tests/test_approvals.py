@@ -10,10 +10,11 @@ import mcp.types
 import pytest
 from agents import Agent, Tool, function_tool
 from agents.mcp import MCPServer
-from agents.testing import ScriptedModel, assistant_message, function_call
+from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
 from chatkit.agents import stream_agent_response
 from chatkit.errors import CustomStreamError
+from openai.types.responses import ResponseCompletedEvent, ResponseFunctionWebSearch
 
 from app.agent import assistant
 from app.base import Events
@@ -366,16 +367,32 @@ def test_an_agent_that_is_a_tool_asks_and_its_answer_is_remembered(
 def test_what_ended_beside_a_question_is_remembered_once(
     server: RunningServer, person: Person
 ) -> None:
+    """What a provider's own tool did is no record: it has neither a call's id nor an output."""
+    action: Any = {"type": "search", "query": "parcels"}
+    search = ResponseFunctionWebSearch(
+        id="ws_1", action=action, status="completed", type="web_search_call"
+    )
     track = function_call("track_parcel", {"order": 1002}, call_id="track")
     cancel = function_call("cancel_order", {"order": 1001}, call_id=CALL)
     said = [[assistant_message(text)] for text in ("Done.", "You are welcome.")]
-    model = script(server, [track, cancel], *said)
+    caller = ScriptedModel([[track, cancel]])
+
+    async def searching(call: Any) -> Any:
+        given: Any = (None, "", call.model_settings, [], None, [], None)
+        rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+        async for event in caller.stream_response(*given, **rest):
+            if isinstance(event, ResponseCompletedEvent):
+                event.response.output.insert(0, search)
+            yield event
+
+    model = script(server, ModelStep.stream(searching), *said)
     events = person.say("Look, and cancel")
     thread_id, [card] = thread_id_of(events), done(events, "widget")
     answer(person, thread_id, card, True)
     person.say("Thanks", thread_id)
     given: Any = model.calls[-1].input
     assert [i["call_id"] for i in given if "output" in i] == ["track", CALL]
+    assert [i for i in given if "call_id" in i and not i["call_id"]] == []
 
 
 class Shop(MCPServer):
@@ -386,8 +403,11 @@ class Shop(MCPServer):
     def __init__(self) -> None:
         super().__init__(require_approval="always")
         self.called: list[str] = []
+        self.is_away = False
 
     async def list_tools(self, *_: Any) -> Any:
+        if self.is_away:
+            raise ConnectionError
         return [mcp.types.Tool(name="pay_bill", input_schema={"type": "object", "properties": {}})]
 
     async def call_tool(self, tool_name: str, *_: Any) -> Any:
@@ -408,6 +428,9 @@ def test_a_tool_of_an_mcp_server_waits_for_a_yes_too(
     model = calling(server, "pay_bill", "It is paid.")
     events = person.say("Pay it")
     [card] = done(events, "widget")
+    shop.is_away = True
+    assert answer(person, thread_id_of(events), card, True)[-1]["message"] != TOO_OLD
+    shop.is_away = False
     assert shop.called == []
     assert text_of(answer(person, thread_id_of(events), card, True)) == "It is paid."
     assert shop.called == ["pay_bill"]
