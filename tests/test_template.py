@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .matrix import ROOT, choices, combinations, default_of, name_of, questions
+from .matrix import ROOT, choices, default_of, questions
 from .rendering import run
 from .siblings import TEMPLATE, rendered
 
@@ -136,73 +136,6 @@ def code_lines(path: Path) -> int:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
     return len(lines)
-
-
-# Lines of code that later issues brought to what the foundation counts, as `git blame -w` tells
-# them: the edge, the models, leases, development's helper, the ways to know people, mounting, and
-# what the production level plugs into.
-LATER = {
-    "auth/__init__.py": 2,
-    "auth/anonymous.py": 9,
-    "auth/anonymous_dev.py": 5,
-    "auth/curl.py": 25,
-    "auth/dev.py": 3,
-    "base.py": 47,
-    "checks.py": 8,
-    "config.py": 31,
-    "edge.py": 53,
-    "endpoint.py": 5,
-    "errors.py": 29,
-    "facts.py": 11,
-    "failures.py": 31,
-    "history.py": 21,
-    "joining.py": 98,
-    "lease.py": 80,
-    "limits.py": 88,
-    "logs.py": 56,
-    "main.py": 31,
-    "model/offline.py": 7,
-    "model/openai.py": 3,
-    "mount.py": 15,
-    "run.py": 87,
-    "settings.py": 4,
-    "store/base.py": 47,
-    "store/memory.py": 60,
-    "stream.py": 7,
-}
-
-
-@pytest.mark.parametrize(("level", "limit"), [("hello", 750), ("agent", 1050)])
-def test_the_application_stays_small(projects: dict[str, Path], level: str, limit: int) -> None:
-    """The foundation's budget, in lines that carry code, of the smallest project of each level."""
-    answers = {"level": level, "auth": "anonymous", "store": "memory", "model": "openai"}
-    name = next(name_of(a) for a in combinations() if a.items() <= answers.items())
-    app = projects[name] / "app"
-    counted = {p.relative_to(app).as_posix(): code_lines(p) for p in app.rglob("*.py")}
-    assert all(lines <= counted.get(name, lines) for name, lines in LATER.items())
-    assert sum(lines - LATER.get(name, 0) for name, lines in counted.items()) < limit
-
-
-EDGE = ["edge.py", "facts.py", "limits.py", "logs.py"]
-# Of edge.py, and of logs.py from its errors.py: `git show ebf910c:template/app/edge.py`.
-FOUNDATION = 39 + 7
-MOUNTING = 7  # of logs.py, for an application around this one
-STYLES = {
-    "anonymous": ["anonymous.py"],
-    "header": ["header.py"],
-    "session": ["session.py", "sessions.py"],
-    "jwt": ["jwt.py", "jwks.py"],
-}
-
-
-@pytest.mark.parametrize("style", choices(questions()["auth"]))
-def test_the_edge_and_one_style_stay_small(style: str) -> None:
-    """In lines that carry code and that are neither the foundation's nor mounting's.
-
-    Development's helpers are not counted: `*_dev.py`, and for jwt the throw-away key they share.
-    """
-    files = [*EDGE, *(f"auth/{name}" for name in STYLES[style])]
-    assert sum(code_lines(TEMPLATE / "app" / name) for name in files) - FOUNDATION - MOUNTING < 450
 
 
 def test_the_hello_server_is_at_most_25_lines(projects: dict[str, Path]) -> None:
