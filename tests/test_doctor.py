@@ -13,7 +13,7 @@ ANSWERS = {"level": "production", "auth": "header", "store": "memory", "model": 
 
 
 def doctor(project: Path, *options: str) -> tuple[int, str]:
-    command = [stand_in(), "-m", "app.doctor", *options]
+    command = [stand_in(), "-m", "app", "doctor", *options]
     ended = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     return ended.returncode, ended.stdout

@@ -397,13 +397,12 @@ def test_the_helper_for_development_makes_the_request_known(served: Project) -> 
     served.edit(
         "app/main.py", check, check.replace("content-type", "x-who") + ' == b"a: b"; ' + check
     )
-    helper = served.root / "app" / "auth" / "dev.py"
-    helper.parent.mkdir()
+    helper = served.root / "app" / "__main__.py"
     helper.write_text("""print("curl -N x -c jar -H 'x-who: a: b' -H 'content-type: x' -d '{}'")""")
     assert served.report()["request"].startswith("done: ")
     helper.write_text("raise SystemExit('JWT_SECRET is set.')")
     assert served.report()["request"] == "skipped: JWT_SECRET is set"
-    shutil.rmtree(helper.parent)
+    helper.unlink()
 
 
 def test_a_refused_message_fails_with_the_status(served: Project) -> None:

@@ -151,7 +151,7 @@ def test_the_helper_starts_in_a_python_that_has_imported_nothing(
     projects: dict[str, Path], open_folder: Path, auth: str
 ) -> None:
     project = projects[f"production-{auth}-postgres-openai"]
-    command = (sys.executable, "-B", "-m", "app.auth.dev")
+    command = (sys.executable, "-B", "-m", "app", "dev")
     printed = run(*command, cwd=open_folder, PYTHONPATH=str(project))
     shown = re.findall(r'"text": "(.*?)"', (project / "README.md").read_text())[0]
     assert "curl " in printed
@@ -166,3 +166,13 @@ def test_commands_start_in_a_python_that_has_imported_nothing(
     tests = ("tests/test_data.py", f"tests/test_postgres.py::{migrations}")
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     run(*command, cwd=project, TEST_DATABASE_URL=postgres, PYTHONDONTWRITEBYTECODE="1")
+
+
+def test_help_of_the_commands_imports_no_application(projects: dict[str, Path]) -> None:
+    code = (
+        "import sys; from app.commands import commands; "
+        "commands(['data', '--help'], standalone_mode=False); "
+        "print(sorted({'chatkit', 'agents', 'fastapi', 'psycopg'} & set(sys.modules)))"
+    )
+    project = projects["production-jwt-postgres-openai"]
+    assert run(sys.executable, "-c", code, cwd=project).splitlines()[-1] == "[]"

@@ -111,7 +111,8 @@ WIRING |= {"docs/stores.md", "docs/production.md", "docs/operations.md", "docs/c
 # What else a change of the answer may touch.
 OWN = {
     "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
-    "store": r"app/store/.*|app/(data|command_line|usage_command).py|migrations/.*|alembic.ini"
+    "store": r"app/store/.*|app/commands/(data|command_line|usage|migrate).py"
+    r"|migrations/.*|alembic.ini"
     r"|compose.yaml|tests/(stores/.*|database.py|test_\w+.py)",
     "model": r"app/model/.*|tests/test_(azure|litellm).py",
 }

@@ -116,8 +116,8 @@ def ask_server() -> str:
     if not around.is_the_templates(main.read_text(encoding="utf-8", errors="replace")):
         return f"skipped: app/main.py is not the template's: {around.ELSEWHERE}"
     known_by: dict[str, str] = {}
-    if (ROOT / "app" / "auth" / "dev.py").is_file():
-        helper = run(project_python(), "-m", "app.auth.dev", environ=OFFLINE)
+    if (ROOT / "app" / "__main__.py").is_file():
+        helper = run(project_python(), "-m", "app", "dev", environ=OFFLINE)
         if helper.returncode != 0 and "Traceback" not in helper.stderr:
             return f"skipped: {last_words(helper.stderr)}"
         sent = shlex.split(helper.stdout)

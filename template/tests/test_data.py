@@ -1,4 +1,4 @@
-"""`python -m app.data`: whose rows it writes out and removes, which ones stay, and how it ends.
+"""`python -m app data`: whose rows it writes out and removes, which ones stay, and how it ends.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -23,7 +23,7 @@ from chatkit import types as ck
 from chatkit.store import NotFoundError
 from typer.testing import CliRunner
 
-from app import data
+from app.commands import data
 from app.context import RequestContext
 from app.errors import StoreUnavailable
 from app.store import StoreSettings, open_store
@@ -397,9 +397,9 @@ def held(values: Json, user: str = "me") -> list[Json]:
 def begin(
     *arguments: str, env: dict[str, str], out: Any = subprocess.PIPE, terminal: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """`python -m app.data` beside this process."""
+    """`python -m app data` beside this process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "app.data", *arguments],
+        [sys.executable, "-m", "app", "data", *arguments],
         env=os.environ | env,
         stdin=subprocess.DEVNULL if terminal is None else terminal,
         stdout=out if terminal is None else terminal,

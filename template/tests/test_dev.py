@@ -24,9 +24,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def helper(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m app.auth.dev` in an empty folder."""
+    """`python -m app dev` in an empty folder."""
     return subprocess.run(
-        [sys.executable, "-m", "app.auth.dev"],
+        [sys.executable, "-m", "app", "dev"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
         capture_output=True,

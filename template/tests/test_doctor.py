@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
+from app.commands import commands
 from app.ops import doctor, first_event
 from app.settings import Settings
 
@@ -40,9 +41,8 @@ def examine(
         for name, value in (people.SETTINGS | values).items():
             given = ",".join(value) if isinstance(value, tuple) else str(value)
             monkeypatch.setenv(name.upper(), given)
-        monkeypatch.setattr("sys.argv", ["doctor", "--json", *options])
         with pytest.raises(SystemExit) as stop:
-            doctor.main()
+            commands(["doctor", "--json", *options], standalone_mode=False)
         said, errors = capsys.readouterr()
         assert errors == ""
         told = json.loads(said)
@@ -291,8 +291,7 @@ def test_an_address_where_nothing_is_is_told(examine: Examine) -> None:
 
 
 def test_a_header_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["doctor"])
     monkeypatch.setenv("DOCTOR_HEADER", "sesame\n")
     with pytest.raises(SystemExit, match="A header is written as") as stop:
-        doctor.main()
+        doctor.main("", [], False)
     assert "sesame" not in str(stop.value)

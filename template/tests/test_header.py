@@ -196,7 +196,7 @@ def test_pages_of_other_origins_are_let_in_by_the_list_alone() -> None:
 
 
 def helper(**environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.auth.dev"]
+    command = [sys.executable, "-m", "app", "dev"]
     root = Path(__file__).parents[1]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from app.auth.jwt import JwtSettings
 from app.auth.jwt import verified as check
-from app.auth.jwt_dev import main
+from app.auth.jwt_dev import credentials
 from app.auth.jwt_key import dev_key
 from app.config import stop_on_problems
 from app.settings import load_settings
@@ -604,7 +604,7 @@ def test_the_signatures_of_these_tests_are_those_of_the_standard() -> None:
 
 
 def dev_token(folder: Path, user: str = "dev") -> str:
-    command = [sys.executable, "-m", "app.auth.dev", user]
+    command = [sys.executable, "-m", "app", "dev", user]
     path = str(Path(__file__).resolve().parent.parent)
     env = os.environ | {"PYTHONPATH": path}
     line = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
@@ -619,7 +619,7 @@ def test_the_helpers_token_counts_only_while_no_key_is_set(
     with serve(
         jwt_public_key=""
     ) as server:  # the issuer and the audience are set: it keeps to them
-        assert "only tokens of `uv run python -m app.auth.dev` count" in caplog.text
+        assert "only tokens of `uv run python -m app dev` count" in caplog.text
         monkeypatch.setenv("JWT_ISSUER", ISSUER)
         monkeypatch.setenv("JWT_AUDIENCE", AUDIENCE)
         context = server.context_of(
@@ -655,12 +655,5 @@ def test_the_helper_has_no_key_of_a_provider(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JWT_SECRET", SECRET)
     with pytest.raises(SystemExit, match="JWT_SECRET is set"):
-        main()
+        credentials("dev", "")
     assert not any(tmp_path.iterdir())
-
-
-def test_an_option_is_no_users_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["dev", "--help"])
-    with pytest.raises(SystemExit, match="Give a user's id"):
-        main()

@@ -26,7 +26,9 @@ from alembic.util import CommandError
 from chatkit import types as ck
 from chatkit.store import NotFoundError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from typer.testing import CliRunner
 
+from app.commands import commands
 from app.config import stop_on_problems
 from app.errors import StoreUnavailable, logger
 from app.store import statements as sql
@@ -128,9 +130,18 @@ def test_production_leaves_the_schema_alone_and_ready_says_that_it_is_behind() -
         assert "uv run alembic upgrade head" in response.text
         assert person.post("threads.list").status_code == 503
 
-        migrate(given.conninfo)
+        done = CliRunner().invoke(commands, ["migrate"], env={"DATABASE_URL": given.conninfo})
+        assert (done.exit_code, done.output) == (0, f"The schema is at {HEAD}.\n")
         assert person.http.get("/ready").status_code == 200
         assert person.post("threads.list").status_code == 200
+
+
+def test_migrate_says_in_a_sentence_that_no_database_is_reached() -> None:
+    nowhere = {"DATABASE_URL": "postgresql://me:a-secret@127.0.0.1:1/chat"}
+    done = CliRunner().invoke(commands, ["migrate"], env=nowhere)
+    assert done.exit_code == 1
+    assert done.output.startswith("The database cannot be reached: ")
+    assert "a-secret" not in done.output
 
 
 def test_migrations_go_down_and_up_again_with_data_in_the_tables() -> None:

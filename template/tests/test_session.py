@@ -497,7 +497,7 @@ def test_cookies_tokens_and_secrets_stay_out_of_the_log(caplog: pytest.LogCaptur
 
 def helper(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.auth.dev", *arguments],
+        [sys.executable, "-m", "app", "dev", *arguments],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`python -m app.data usage`, and what the other commands do with usage.
+"""`python -m app data usage`, and what the other commands do with usage.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app import data
+from app.commands import data
 from app.context import RequestContext
 from app.ops.usage_store import COUNTED, UsageStore
 

@@ -1,13 +1,13 @@
-"""How to send a message as a visitor, while there is no page that does.
+"""Development: a request of a visitor, while there is no page that sends one.
 
 The template's file: improvements arrive through `copier update`.
 """
 
 from .anonymous import AnonymousSettings
-from .curl import curl, development
+from .curl import development
 
 
-def main() -> None:
-    """Print a `curl`; its jar keeps the cookie that makes one the same visitor next time."""
+def credentials(user: str, url: str) -> tuple[str, ...]:
+    """Options for `curl`: a cookie jar, which makes the next request one of the same visitor."""
     development(AnonymousSettings)
-    print(curl("-c", "jar", "-b", "jar"))
+    return "-c", "jar", "-b", "jar"

@@ -4,9 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import json
-import os
 import shlex
-import sys
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -15,7 +13,6 @@ from ..config import Section, load
 # The offline model calls a tool that is named.
 TEXT = "Please roll dice: count 2" if find_spec("..tools", __package__) else "Hello"
 INPUT = {"content": [{"type": "input_text", "text": TEXT}], "attachments": []}
-HERE = os.environ.get("URL", "http://127.0.0.1:8000").rstrip("/")
 BODY = {"type": "threads.create", "params": {"input": INPUT | {"inference_options": {}}}}
 
 Settings = TypeVar("Settings", bound=Section)
@@ -29,15 +26,7 @@ def development(kind: type[Settings]) -> Settings:
     return settings
 
 
-def curl(*options: str) -> str:
-    """A `curl` that begins a thread; `options` say who does."""
+def curl(url: str, *options: str) -> str:
+    """A `curl` command that starts a thread on the server at `url`; `options` identify the user."""
     fixed = ("-H", "content-type: application/json", "-d", json.dumps(BODY))
-    return shlex.join(("curl", "-N", f"{HERE}/chatkit", *options, *fixed))
-
-
-def sender() -> str:
-    """Whom the command names, else `dev`."""
-    name = [*sys.argv[1:], "dev"][0]
-    if name.startswith("-"):
-        raise SystemExit("Give a user's id, or nothing for dev; URL=http://… for another address.")
-    return name
+    return shlex.join(("curl", "-N", f"{url}/chatkit", *options, *fixed))

@@ -1,9 +1,8 @@
-"""`uv run python -m app.auth.dev` prints a ready `curl`, with what makes its sender known.
+"""Credentials for development: how `python -m app dev` signs somebody in.
 
 The template's file: improvements arrive through `copier update`.
 """
 
-from .anonymous_dev import main
+from .anonymous_dev import credentials
 
-if __name__ == "__main__":
-    main()
+__all__ = ["credentials"]

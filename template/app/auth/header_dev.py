@@ -1,14 +1,14 @@
-"""How to send a message as somebody whom the proxy names, while there is no proxy.
+"""Development: a request with the headers that the proxy would add.
 
 The template's file: improvements arrive through `copier update`.
 """
 
-from .curl import curl, development, sender
+from .curl import development
 from .header import PROOF, HeaderSettings
 
 
-def main() -> None:
-    """Print a `curl` that comes from `dev`, or from the user whom the command names."""
+def credentials(user: str, url: str) -> tuple[str, ...]:
+    """Options for `curl`: the headers by which the proxy names `user` and proves itself."""
     settings = development(HeaderSettings)
     proof = ("-H", f"{PROOF}: {settings.proof}") if settings.proof else ()
-    print(curl("-H", f"{settings.auth_header}: {sender()}", *proof))
+    return "-H", f"{settings.auth_header}: {user}", *proof

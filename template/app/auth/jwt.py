@@ -101,7 +101,7 @@ class JwtSettings(AppSettings):
         return super().problems() + [told] * bool(told)
 
     def notes(self) -> list[str]:
-        told = f"No JWT_* key: only tokens of `uv run python -m app.auth.dev` count, by {DEV_KEY}."
+        told = f"No JWT_* key: only tokens of `uv run python -m app dev` count, by {DEV_KEY}."
         return super().notes() + [told] * (not self.key_settings)
 
 

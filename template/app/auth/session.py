@@ -24,7 +24,7 @@ from ..store.embedded import can_be_read, conninfo_of
 from .sessions import Sessions, open_database, open_endpoint
 
 USES_COOKIES = True  # so a page on another origin has to send credentials
-# Signs the cookies of the embedded database, in which nobody but `app.auth.dev` makes sessions.
+# Signs the cookies of the embedded database, in which only `python -m app dev` makes sessions.
 DEVELOPMENT_SECRET = "development-only"
 
 VALUE = re.compile(r"[!#-+\--:<-\[\]-~]{1,4096}")  # RFC 6265 4.1.1: cookie-octet
@@ -67,7 +67,7 @@ class SessionSettings(AppSettings):
 
     def notes(self) -> list[str]:
         told = "Sessions are in a database of this project's own, for development only: "
-        told += "`uv run python -m app.auth.dev` signs somebody in."
+        told += "`uv run python -m app dev` signs somebody in."
         return super().notes() + [told] * self.is_embedded
 
     @property

@@ -1,4 +1,4 @@
-"""How to send a message as somebody who is signed in, while there is no application next door.
+"""Development: a session of a signed-in user, while there is no application next door.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from ..store.embedded import embedded_server
-from .curl import HERE, curl, development, sender
+from .curl import development
 from .session import SessionSettings
 from .sessions import names_of
 
@@ -32,17 +32,20 @@ def make_table(conninfo: str, settings: SessionSettings) -> None:
         connection.execute(TABLE.format(**names_of(settings)))
 
 
-def main() -> None:
-    """Print a `curl` with the session of `dev`, or of the user whom the command names."""
+def credentials(user: str, url: str) -> tuple[str, ...]:
+    """Options for `curl`: the cookie of a new session of `user`, and the origin of a page at `url`.
+
+    Raises SystemExit where the sessions are another application's.
+    """
     settings, token = development(SessionSettings), secrets.token_hex(16)
     if not settings.is_embedded:
         raise SystemExit("Sessions are your application's: sign in there, and take its cookie.")
     with embedded_server("") as conninfo:
         make_table(conninfo, settings)
         with psycopg.connect(conninfo) as connection:
-            row = [token, sender()]
+            row = [token, user]
             connection.execute(ROW.format(**names_of(settings)), row)
     signature = base64.b64encode(hmac.digest(settings.secret, token.encode(), "sha256")).decode()
     cookie = f"{settings.session_cookie}={quote(f'{token}.{signature}', safe='')}"
-    origin = urlsplit(HERE)._replace(path="").geturl()
-    print(curl("-H", f"cookie: {cookie}", "-H", f"origin: {origin}"))
+    origin = urlsplit(url)._replace(path="").geturl()
+    return "-H", f"cookie: {cookie}", "-H", f"origin: {origin}"

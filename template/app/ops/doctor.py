@@ -3,7 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-import argparse
 import asyncio
 import json
 import logging
@@ -175,27 +174,13 @@ def headers_of(lines: list[str]) -> dict[str, str]:
     return {found[1]: found[2] for found in parted if found}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        "python -m app.doctor",
-        description="Tells what keeps this server from answering, and how to mend it.",
-        epilog="Exits 0 when nothing is wrong, 1 otherwise.",
-    )
-    parser.add_argument("--url", default="", help="the address that users use, as in https://…")
-    parser.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        help="who asks there, as in 'authorization: Bearer …'; DOCTOR_HEADER in the environment "
-        "shows it to nobody",
-    )
-    parser.add_argument("--json", action="store_true", help="for machines")
-    given = parser.parse_args()
+def main(url: str, header: list[str], as_json: bool) -> None:
+    """Print the findings. Raises SystemExit: 0 when nothing is wrong, 1 otherwise."""
     hidden = os.environ.get("DOCTOR_HEADER")
-    headers = headers_of(given.header + [hidden] * bool(hidden))
-    findings = asyncio.run(Doctor(given.url, headers).examine())
+    headers = headers_of(header + ([hidden] if hidden else []))
+    findings = asyncio.run(Doctor(url, headers).examine())
     is_well = all(finding.state != "failed" for finding in findings)
-    if given.json:
+    if as_json:
         print(json.dumps({"ok": is_well, "checks": [asdict(found) for found in findings]}))
     else:
         print("\n".join(f"{f.state:8} {f.check:9} {f.told}" for f in findings))

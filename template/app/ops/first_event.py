@@ -134,8 +134,7 @@ def judge(arrived: Arrivals) -> str:
 
 def helper_headers() -> dict[str, str]:
     """How development's helper makes somebody known. Raises Skipped with its words."""
-    module = f"{__package__.partition('.ops')[0]}.auth.dev"
-    command = [sys.executable, "-m", module]
+    command = [sys.executable, "-m", __package__.partition(".ops")[0], "dev"]
     helper = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if helper.returncode:
         raise Skipped(f"{helper.stderr.strip().splitlines()[-1]} Then give it with --header.")

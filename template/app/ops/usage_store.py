@@ -28,7 +28,7 @@ ADD = f"""
 OF_A_DAY = f"""
     SELECT {_NAMES} FROM usage WHERE (org_id, user_id) = ($org, $user) AND day = $day
 """
-# What `python -m app.data usage` asks for: an owner's days, and the users who used most.
+# What `python -m app data usage` asks for: an owner's days, and the users who used most.
 DAYS = f"""
     SELECT org_id, user_id, day, {_NAMES} FROM usage
     WHERE (org_id, user_id) = ($org, $user) AND day >= $since ORDER BY day DESC

@@ -1,14 +1,12 @@
 """What people have said: write one user's out, remove it, or remove everybody's once it is old.
 
-    uv run python -m app.data --help
+    uv run python -m app data --help
 
 The template's file: improvements arrive through `copier update`.
 """
 
 import json
-import logging
 import re
-import signal
 import sys
 import time
 from collections import Counter
@@ -25,7 +23,6 @@ from rich.text import Text
 from .command_line import (
     Org,
     User,
-    interrupt,
     is_terminal,
     opened,
     plainly,
@@ -34,7 +31,7 @@ from .command_line import (
 )
 
 if TYPE_CHECKING:  # importing a store takes a second, in which a Ctrl-C would be a traceback
-    from .store.retention import Owner, Retention, Table
+    from ..store.retention import Owner, Retention, Table
 
 HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 LONGEST = 100 * 366 * 24  # hours
@@ -184,11 +181,9 @@ def confirmed(question: str) -> bool:
         return False
 
 
-if find_spec(f"{__package__}.usage_command"):  # where the production level counts usage
-    import_module(".usage_command", __package__).add_to(commands)
+if find_spec(f"{__package__}.usage"):  # the production level counts usage
+    import_module(".usage", __package__).add_to(commands)
 
-if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # asyncio's own handler lets a write wait on
-        signal.signal(number, interrupt)
-    logging.disable(logging.ERROR)  # what ends a command is one sentence, see opened()
-    commands(prog_name="python -m app.data")
+
+def add_to(parent: typer.Typer) -> None:
+    parent.add_typer(commands, name="data")

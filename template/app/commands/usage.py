@@ -1,4 +1,4 @@
-"""`python -m app.data usage`: what people used, as a table or as JSON lines.
+"""`python -m app data usage`: what people used, as a table or as JSON lines.
 
 The template's file: improvements arrive through `copier update`.
 """
@@ -15,7 +15,7 @@ from rich.table import Table
 from .command_line import Org, in_utf8, opened, plainly
 
 if TYPE_CHECKING:
-    from .store.retention import Retention
+    from ..store.retention import Retention
 
 MONTH = timedelta(days=30)
 Rows = list[dict[str, Any]]
@@ -58,7 +58,7 @@ def add_to(commands: typer.Typer) -> None:
 
 
 async def of_users(store: "Retention", org: str | None, begin: str, rows: int) -> Rows:
-    from .ops.usage_store import COUNTED, USERS, statement
+    from ..ops.usage_store import COUNTED, USERS, statement
 
     sql = statement(USERS, store.parameter)
     found = await store.run(sql, org=org, since=begin, rows=rows)
@@ -66,7 +66,7 @@ async def of_users(store: "Retention", org: str | None, begin: str, rows: int) -
 
 
 async def of_days(store: "Retention", user: str, org: str | None, begin: str) -> Rows:
-    from .ops.usage_store import COUNTED, DAYS, statement
+    from ..ops.usage_store import COUNTED, DAYS, statement
 
     sql, found = statement(DAYS, store.parameter), []
     for each in [org] if org is not None else await store.organisations(user):

@@ -4,7 +4,9 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
+import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 if TYPE_CHECKING:  # importing a store takes a second, in which a Ctrl-C would be a traceback
-    from .store.retention import Retention
+    from ..store.retention import Retention
 
 
 def in_utf8(text: str | None) -> str | None:
@@ -41,6 +43,9 @@ Org = Annotated[
 ]
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def is_terminal(stream: IO[str] | None) -> bool:
     return stream is not None and stream.isatty()  # None: it was closed before the start
 
@@ -62,6 +67,8 @@ def progress(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[
 @contextmanager
 def plainly() -> Iterator[None]:
     """End what is interrupted, or cannot write, with one sentence and no traceback."""
+    # asyncio's own handler of SIGINT waits for a blocking write: ours interrupts it.
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
     except KeyboardInterrupt:
@@ -70,6 +77,9 @@ def plainly() -> Iterator[None]:
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise SystemExit(f"Stopped before the end: {error.strerror or error}{where}.") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -103,15 +113,16 @@ def opened() -> Iterator[tuple["Retention", asyncio.Runner]]:
 
     Raises SystemExit with one sentence where the settings or the database do not allow it.
     """
-    from .config import load, stop_on_problems
-    from .errors import StoreUnavailable
-    from .store import StoreSettings, open_store
-    from .store.retention import Retention
+    from ..config import load, stop_on_problems
+    from ..errors import StoreUnavailable
+    from ..store import StoreSettings, open_store
+    from ..store.retention import Retention
 
     settings = load(StoreSettings)
     stop_on_problems(settings)
     for note in settings.notes():
         typer.echo(note, err=True)
+    logging.disable(logging.ERROR)  # the command ends with one sentence instead of log lines
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         store = runner.run(stack.enter_async_context(open_store(settings)))
@@ -125,6 +136,7 @@ def opened() -> Iterator[tuple["Retention", asyncio.Runner]]:
             raise SystemExit(reason or "The database failed for a moment: try again.") from None
         finally:
             runner.run(stack.aclose())
+            logging.disable(logging.NOTSET)
 
 
 def interrupt(*_: object) -> None:
