@@ -19,7 +19,8 @@ from openai.types.responses import ResponseCompletedEvent, ResponseFunctionWebSe
 from app.agent import assistant
 from app.base import Events
 from app.desk import orders, tools
-from app.run import CUT, Context
+from app.run import Context
+from app.watched_run import CUT
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of
 from .conftest import RunningServer, wait_until
