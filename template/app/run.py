@@ -17,6 +17,7 @@ from chatkit.errors import CustomStreamError
 from openai import DefaultHttpxClient
 from pydantic import Field
 
+from .agent_models import AgentModels
 from .base import BaseServer, Events
 from .config import AppSettings
 from .context import RequestContext
@@ -80,7 +81,8 @@ class AgentServer(BaseServer):
         self.settings: RunSettings = settings
         offline = settings.is_offline
         self.model = OfflineModel(settings.offline_delay) if offline else build_model(settings)
-        self._picked: dict[str, Model] = {}
+        self.agent_models = AgentModels(lambda agent: self.wrapped(self.model_of(agent)))
+        self._named: dict[str, Model] = {}
 
     def run(
         self,
@@ -99,7 +101,10 @@ class AgentServer(BaseServer):
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
         asked = message.inference_options if message else await self._asked(about)
         config = self.run_config(asked)
-        if asked.tool_choice:  # of this agent alone: not of one that takes over, or is a tool
+        config.call_model_input_filter = self.agent_models.noting(config.call_model_input_filter)
+        # What a person picked is this agent's alone: not of one that takes over, or is a tool.
+        agent = agent.clone(model=self.model_of(agent, asked.model))
+        if asked.tool_choice:
             chosen = replace(agent.model_settings, tool_choice=asked.tool_choice.id)
             agent = agent.clone(model_settings=chosen)
         config.group_id = about.thread.id
@@ -154,18 +159,33 @@ class AgentServer(BaseServer):
 
     def run_config(self, asked: ck.InferenceOptions) -> RunConfig:
         """The run's model and settings: what a client asks for counts only if it is listed."""
-        model, tool = self.model, asked.tool_choice and asked.tool_choice.id
+        tool = asked.tool_choice and asked.tool_choice.id
         if tool not in (None, *self.tools) or asked.model not in (None, *self.models):
             raise CustomStreamError("This choice is not available here. Please make another.")
-        if asked.model and not self.settings.is_offline:
-            if asked.model not in self._picked:  # its connections, and tokens, are for many turns
-                given = self.settings.model_copy(update={"model": asked.model})
-                self._picked[asked.model] = build_model(given)
-            model = self._picked[asked.model]
         return RunConfig(
-            model=model,
+            model=self.agent_models,
+            call_model_input_filter=self.agent_models.note,
             tracing_disabled=not self.settings.openai_tracing,
             trace_include_sensitive_data=False,
             trace_metadata={"request_id": request_id()},
             tool_error_formatter=tool_failure,
         )
+
+    def model_of(self, agent: Agent[Any] | None, picked: str | None = None) -> Model:
+        """The model that answers for `agent`: the offline one before all others.
+
+        Then the one that the person picked, then the agent's own, then the project's.
+        """
+        chosen = picked or (agent.model if agent else None)
+        if chosen is None or self.settings.is_offline:
+            return self.model
+        if isinstance(chosen, Model):
+            return chosen
+        if chosen not in self._named:  # its connections, and tokens, are for many turns
+            given = self.settings.model_copy(update={"model": chosen})
+            self._named[chosen] = build_model(given)
+        return self._named[chosen]
+
+    def wrapped(self, model: Model) -> Model:
+        """Wrap the model of one call: every model that a run asks passes here."""
+        return model

@@ -204,7 +204,7 @@ def test_a_turn_that_the_browser_goes_on_with_keeps_the_picked_model_and_the_que
     monkeypatch.setattr("app.server.Server.models", ("big",))
     monkeypatch.setattr("app.server.Server.tools", ("open_map",))
     monkeypatch.setattr(answering, "model", ScriptedModel([[assistant_message("Default.")]]))
-    monkeypatch.setattr(answering, "_picked", {"big": big})
+    monkeypatch.setattr(answering, "_named", {"big": big})
     picked = {"model": "big", "tool_choice": {"id": "open_map"}}
     thread_id = thread_id_of(person.say("Where is Oslo?", inference_options=picked))
     events = person.stream("threads.add_client_tool_output", thread_id=thread_id, result={})
@@ -569,6 +569,27 @@ def test_a_model_that_is_picked_is_made_once(
     for name in ("large", "small", "large"):
         assert asking_for(person, model=name)["type"] == "thread.item.done"
     assert made == ["large", "small"]
+
+
+def test_an_agent_that_is_a_tool_asks_its_own_model(
+    person: Person, scripted: Callable[..., ScriptedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ScriptedModel([[assistant_message("Four.")]])
+    tool = Agent[Any](name="Inner", model=own).as_tool("count", "Count.")
+    monkeypatch.setattr("app.server.assistant", AGENT.clone(tools=[tool]))
+    call = function_call("count", {"input": "doors"}, call_id="1")
+    model = scripted([call], [assistant_message("Four doors.")])
+    assert text_of(person.say("Hello")) == "Four doors."
+    assert (len(own.calls), len(model.calls)) == (1, 2)
+
+
+def test_offline_no_agents_own_model_is_asked(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ScriptedModel([[assistant_message("From a provider.")]])
+    monkeypatch.setattr("app.server.assistant", Agent[Any](name="A", model=own))
+    assert "offline model" in text_of(person.say("Hello"))
+    assert own.calls == ()
 
 
 def test_no_trace_of_a_run_is_made_unless_asked_for(

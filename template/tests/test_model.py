@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from agents import Agent, handoff
 
 from app.config import stop_on_problems
 from app.main import create_app
@@ -81,6 +82,37 @@ def test_text_comes_from_the_model_that_is_named(person: Person, log: list[Asked
     assert asked.body["model"] == "a-model"
     assert asked.body["stream"]
     assert "sk-test" in asked.headers.get("authorization", asked.headers.get("api-key", ""))
+
+
+PREFIX = NAME.removesuffix("a-model")
+
+
+@pytest.mark.parametrize(
+    ("picked", "asked"),
+    [(None, ["a-first", "a-second"]), (f"{PREFIX}a-third", ["a-third", "a-second"])],
+)
+def test_each_agent_asks_its_own_model_and_a_person_picks_the_first_ones(
+    server: RunningServer,
+    standin: RunningServer,
+    person: Person,
+    log: list[Asked],
+    monkeypatch: pytest.MonkeyPatch,
+    picked: str | None,
+    asked: list[str],
+) -> None:
+    own = build_model(settings(**credentials(standin.url), model=f"{PREFIX}a-second"))
+    second = Agent[Any](name="Second", model=own)
+    over = handoff(second, tool_name_override="roll_dice")  # which the stand-in calls
+    first = Agent[Any](name="First", model=f"{PREFIX}a-first", handoffs=[over])
+    monkeypatch.setattr("app.server.assistant", first)
+    monkeypatch.setattr("app.server.Server.models", (f"{PREFIX}a-third",))
+    monkeypatch.setattr(server.app.state.server.settings, "text_window", 60.0)
+    events = person.say("roll dice", inference_options={"model": picked})
+    assert text_of(events).startswith("It rolled")
+    assert [one.body["model"] for one in log] == asked
+    updates = [e["update"] for e in events if e["type"] == "thread.item.updated"]
+    words = [u["delta"] for u in updates if u["type"].endswith("text_delta")]
+    assert len(words) <= 2 < len(text_of(events).split())  # joined, as the project's model's are
 
 
 def test_ten_turns_with_tools_keep_ids_and_order(person: Person, log: list[Asked]) -> None:

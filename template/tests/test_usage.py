@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from agents import Usage
+from agents import Agent, Usage, handoff
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
@@ -89,6 +89,19 @@ def test_all_that_a_turn_asks_models_is_counted(server: RunningServer, person: P
     person.say("Again", thread_id)
     assert used(server, person) == counts(2, 4, 68, 20)
     assert used(server, server.person()) == Counter()
+
+
+def test_models_of_agents_own_are_counted_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunSettings, "is_offline", False)
+    answer = ScriptedModel([step(20, 4, assistant_message("Done."))])
+    over = handoff(Agent[Any](name="Second", model=answer), tool_name_override="go")
+    call = ScriptedModel([step(10, 2, function_call("go", {}, call_id="1"))])
+    first = Agent[Any](name="First", model=call, handoffs=[over])
+    monkeypatch.setattr("app.server.assistant", first)
+    assert text_of(person.say("Hello")) == "Done."
+    assert used(server, person) == counts(1, 2, 30, 6)
 
 
 def test_a_stop_keeps_what_was_told_until_then(server: RunningServer, person: Person) -> None:
