@@ -29,6 +29,7 @@ from .joining import JoinedModel
 from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
 from .model.offline import OfflineModel
+from .normalized import normalized
 from .store.base import BaseStore
 from .watched_run import WatchedRun
 
@@ -188,4 +189,4 @@ class AgentServer(BaseServer):
 
     def wrapped(self, model: Model) -> Model:
         """Wrap the model of one call: every model that a run asks passes here."""
-        return model
+        return normalized(model)
