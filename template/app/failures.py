@@ -3,6 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import re
 from typing import Any
 
 import httpx
@@ -67,6 +68,10 @@ def tool_failure(args: ToolErrorFormatterArgs[Any]) -> str | None:
     """
     if isinstance(args.error, ToolError):
         return args.error.message
+    if args.kind == "tool_not_found":
+        # The name is the model's text: it is logged only where it could be a tool's.
+        name = args.tool_name if re.fullmatch(r"(?a)[a-z]\w{0,63}", args.tool_name) else "?"
+        logger.warning("the model called a tool that its agent does not have: %s", name)
     if args.kind == "tool_exception" and args.error is not None:
         logger.error("tool %s failed: %s", args.tool_name, describe(args.error))
     return None

@@ -170,6 +170,9 @@ class AgentServer(BaseServer):
             trace_include_sensitive_data=False,
             trace_metadata={"request_id": request_id()},
             tool_error_formatter=tool_failure,
+            # A model may call a tool that it made up, or that it read in the history of another
+            # agent or of an older version. The SDK's default ends the turn for it.
+            tool_not_found_behavior="return_error_to_model",
         )
 
     def model_of(self, agent: Agent[Any] | None, picked: str | None = None) -> Model:

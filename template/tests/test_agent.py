@@ -592,6 +592,33 @@ def test_offline_no_agents_own_model_is_asked(
     assert own.calls == ()
 
 
+def test_a_tool_that_the_agent_does_not_have_is_told_to_the_model(
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Made up, beside one that exists; then renamed since it was called."""
+    city = {"city": "Oslo"}
+    model = scripted(
+        [function_call("tides", city, call_id="1"), function_call("weather", city, call_id="2")],
+        [assistant_message("I know no tides.")],
+        [function_call("weather", city, call_id="3")],
+        [assistant_message("It is called otherwise.")],
+    )
+    events = person.say("The tides?")
+    assert text_of(events) == "I know no tides."
+    outputs = {i["call_id"]: i["output"] for i in list(model.calls)[1].input if "output" in i}
+    assert outputs.pop("1") == "Tool 'tides' not found."
+    assert "sunny in Oslo" in outputs["2"]
+    assert "does not have: tides" in caplog.text
+    monkeypatch.setattr("app.server.assistant", AGENT.clone(tools=[]))
+    again = person.say("And the weather?", thread_id_of(events))
+    assert text_of(again) == "It is called otherwise."
+    told = [item for item in model.calls[-1].input if item.get("call_id")]
+    assert len(told) == 6  # the three calls, each with its output
+
+
 def test_no_trace_of_a_run_is_made_unless_asked_for(
     person: Person, scripted: Callable[..., ScriptedModel]
 ) -> None:
