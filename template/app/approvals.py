@@ -5,11 +5,12 @@ The template's file: improvements arrive through `copier update`.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
-from agents import Agent, RunContextWrapper, RunState
+from agents import Agent, HostedMCPTool, RunContextWrapper, RunState, Tool
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
 from chatkit import types as ck
@@ -69,7 +70,7 @@ class ApprovalServer(ActionServer):
             raise OutdatedError from error
         for call in state.get_interruptions():
             tools = await call.agent.get_all_tools(context)
-            if call.tool_name not in {tool.name for tool in tools}:
+            if not any(_offers(tool, call) for tool in tools):
                 raise OutdatedError
             state.approve(call) if approve else state.reject(call)
         # Now, and not before, as it may be refused or stopped on its way; and before anything is
@@ -120,12 +121,36 @@ def _closed(acting: Acting, kept: ck.HiddenContextItem, said: str) -> ck.ThreadI
     return acting.replaced(card.build())
 
 
+def _offers(tool: Tool, call: ToolApprovalItem) -> bool:
+    """Tell whether the agent still has the tool of the call.
+
+    A hosted MCP tool has one name for all tools of its server, while the request for an approval
+    has the name of the remote tool: compare the server's label instead.
+    """
+    raw = _raw(call)
+    if raw.get("type") == "mcp_approval_request":
+        label = raw.get("server_label")
+        return isinstance(tool, HostedMCPTool) and tool.tool_config["server_label"] == label
+    return tool.name == call.tool_name
+
+
+def _raw(call: ToolApprovalItem) -> dict[str, Any]:
+    """The call as its provider sent it: an object of a new run, a dictionary of a stored one."""
+    raw = call.raw_item
+    return raw.model_dump() if isinstance(raw, BaseModel) else dict(raw)
+
+
 def _in_words(call: ToolApprovalItem) -> str:
     """The call as the person reads it: nothing of what the model asks for is left out."""
-    try:
-        given = json.loads(call.arguments or "{}")
-    except ValueError:
-        given = call.arguments
+    raw = _raw(call)
+    # A shell call has an `action`, a patch an `operation`, a custom tool an `input`.
+    parts = (raw.get(name) for name in ("arguments", "input", "action", "operation"))
+    given: Any = next((part for part in parts if part), {})
+    with suppress(ValueError):
+        given = json.loads(given) if isinstance(given, str) else given
     if isinstance(given, dict):
-        given = ", ".join(f"{name} {value}" for name, value in given.items())
-    return f"{(call.tool_name or '').replace('_', ' ')}: {given}"
+        given = ", ".join(f"{k} {v}" for k, v in given.items() if v is not None)
+    name = (call.tool_name or "").replace("_", " ")
+    return (
+        f"{raw['server_label']}, {name}: {given}" if raw.get("server_label") else f"{name}: {given}"
+    )

@@ -8,13 +8,31 @@ from typing import Any
 
 import mcp.types
 import pytest
-from agents import Agent, Tool, function_tool
+from agents import (
+    Agent,
+    ApplyPatchTool,
+    HostedMCPTool,
+    ShellCommandRequest,
+    ShellTool,
+    Tool,
+    function_tool,
+)
+from agents.editor import ApplyPatchOperation
 from agents.mcp import MCPServer
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from chatkit import types as ck
 from chatkit.agents import stream_agent_response
 from chatkit.errors import CustomStreamError
-from openai.types.responses import ResponseCompletedEvent, ResponseFunctionWebSearch
+from openai.types.responses import (
+    ResponseApplyPatchToolCall,
+    ResponseCompletedEvent,
+    ResponseFunctionShellToolCall,
+    ResponseFunctionWebSearch,
+    ResponseOutputItemDoneEvent,
+)
+from openai.types.responses.response_apply_patch_tool_call import OperationUpdateFile
+from openai.types.responses.response_function_shell_tool_call import Action
+from openai.types.responses.response_output_item import McpApprovalRequest
 
 from app.agent import assistant
 from app.base import Events
@@ -436,3 +454,115 @@ def test_a_tool_of_an_mcp_server_waits_for_a_yes_too(
     assert text_of(answer(person, thread_id_of(events), card, True)) == "It is paid."
     assert shop.called == ["pay_bill"]
     assert "Paid." in outputs(model)[0]
+
+
+PAYING = HostedMCPTool(
+    {"type": "mcp", "server_label": "bank", "server_url": "https://x", "require_approval": "always"}
+)
+
+
+def to_pay(number: int) -> McpApprovalRequest:
+    return McpApprovalRequest(
+        id=f"mcpr_{number}",
+        type="mcp_approval_request",
+        server_label="bank",
+        name="pay",
+        arguments='{"euros": 5}',
+    )
+
+
+def calls(item: Any) -> ModelStep:
+    """A step in which the model makes a call of a kind that ScriptedModel does not stream."""
+    beneath = ScriptedModel([[assistant_message("")]])
+
+    async def events(call: Any) -> Any:
+        given: Any = (None, "", call.model_settings, [], None, [], None)
+        rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+        async for event in beneath.stream_response(*given, **rest):
+            if isinstance(event, ResponseCompletedEvent):
+                done: Any = {"type": "response.output_item.done", "output_index": 0}
+                yield ResponseOutputItemDoneEvent(item=item, sequence_number=9, **done)
+                event.response.output[:] = [item]
+                yield event
+
+    return ModelStep.stream(events)
+
+
+@pytest.mark.parametrize("approve", [True, False])
+def test_a_hosted_mcp_tool_waits_for_a_yes_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch, approve: bool
+) -> None:
+    monkeypatch.setattr("app.server.assistant", assistant.clone(tools=[PAYING]))
+    model = script(server, calls(to_pay(1)), [assistant_message("Very well.")])
+    events = person.say("Pay it")
+    [card] = done(events, "widget")
+    assert "bank, pay: euros 5" in str(card)
+    assert text_of(answer(person, thread_id_of(events), card, approve)) == "Very well."
+    given: Any = model.calls[-1].input
+    [told] = [item for item in given if item.get("type") == "mcp_approval_response"]
+    assert (told["approval_request_id"], told["approve"]) == ("mcpr_1", approve)
+
+
+def test_a_question_of_an_mcp_server_that_is_gone_says_that_it_is_too_old(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server.assistant", assistant.clone(tools=[PAYING]))
+    script(server, calls(to_pay(1)), [assistant_message("Very well.")])
+    events = person.say("Pay it")
+    [card] = done(events, "widget")
+    other = HostedMCPTool({"type": "mcp", "server_label": "post", "server_url": "https://x"})
+    monkeypatch.setattr("app.server.assistant", assistant.clone(tools=[other]))
+    assert answer(person, thread_id_of(events), card, True)[-1]["message"] == TOO_OLD
+
+
+class Editor:
+    """Notes what it is asked to write."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def update_file(self, operation: ApplyPatchOperation) -> None:
+        self.written.append(operation.path)
+
+    create_file = delete_file = update_file
+
+
+def shell_call(command: str) -> Any:
+    action = Action(commands=[command])
+    return ResponseFunctionShellToolCall(
+        id="sh_1", call_id="call_sh", type="shell_call", action=action, status="completed"
+    )
+
+
+def patch_call(path: str) -> Any:
+    operation = OperationUpdateFile(type="update_file", path=path, diff="@@\n-a\n+b\n")
+    return ResponseApplyPatchToolCall(
+        id="ap_1",
+        call_id="call_ap",
+        type="apply_patch_call",
+        operation=operation,
+        status="completed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"), [(shell_call("ls doors"), "ls doors"), (patch_call("door.txt"), "door.txt")]
+)
+def test_a_shell_and_a_patch_wait_for_a_yes_too(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch, call: Any, shown: str
+) -> None:
+    editor = Editor()
+
+    def run(request: ShellCommandRequest) -> str:
+        editor.written += request.data.action.commands
+        return "done"
+
+    own = [ShellTool(run, needs_approval=True), ApplyPatchTool(editor, needs_approval=True)]
+    monkeypatch.setattr("app.server.assistant", assistant.clone(tools=own))
+    script(server, calls(call), [assistant_message("It is done.")])
+    events = person.say("Do it")
+    [card] = done(events, "widget")
+    assert shown in str(card)
+    assert editor.written == []
+    assert text_of(answer(person, thread_id_of(events), card, True)) == "It is done."
+    assert editor.written == [shown]
