@@ -4,7 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -80,6 +80,34 @@ def test_a_stop_is_not_lost_where_a_connection_comes_at_the_same_time() -> None:
     with serve(database_pool_size=1) as server:
         ends = [server.run(stopped(server.store, steps)) for steps in range(12)]
     assert ends == [True] * 12
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("It did not come about.")
+
+
+def test_a_stop_while_a_connection_is_given_back_does_not_lose_it() -> None:
+    """psycopg's pool gives it back under a lock, and loses it where that wait is cancelled."""
+
+    async def stopped(store: Any) -> None:
+        resting = store.pool.get_stats()["pool_available"]
+        asking = asyncio.create_task(store.run("SELECT pg_sleep(0.02)"))
+        await until(lambda: store.pool.get_stats()["pool_available"] != resting)
+        async with store.pool._lock:
+            await until(lambda: store.pool._lock._waiters)  # the statement has ended
+            asking.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait({asking})
+
+    with serve(database_pool_size=CONNECTIONS, database_connect_timeout=0.5) as server:
+        assert server.run(server.store.ready()) is None
+        for _ in range(CONNECTIONS + 1):
+            server.run(stopped(server.store))
+        assert server.run(server.store.ready()) is None
 
 
 def test_turns_that_wait_for_another_hold_no_connection(

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -432,30 +433,28 @@ def test_what_was_deleted_before_an_answer_was_lost_is_deleted() -> None:
 def losing_one_answer(store: PostgresStore) -> list[str]:
     """Statements of which the first to come is done, and its connection then cut."""
     lost: list[str] = []
-    connect = store.pool.connection
+    use = store.pool.use
 
-    @contextlib.asynccontextmanager
-    async def connection() -> AsyncIterator[Any]:
-        async with connect() as real:
-            execute: Any = real.execute
-
-            async def losing(statement: bytes, values: Any) -> Any:
-                found = await execute(statement, values)
-                if statement.decode() in lost:
-                    lost.remove(statement.decode())
-                    await real.close()
-                    raise psycopg.OperationalError
-                return found
-
-            patched: Any = real
-            patched.execute = losing
+    async def losing(work: Any, seconds: float) -> Any:
+        async def done(real: Any) -> Any:
+            real.execute = partial(execute, real, real.execute)
             try:
-                yield real
+                return await work(real)
             finally:
-                del patched.execute
+                del real.execute
 
-    pool: Any = store.pool
-    pool.connection = connection
+        return await use(done, seconds)
+
+    async def execute(real: Any, really: Any, statement: bytes, values: Any) -> Any:
+        found = await really(statement, values)
+        if statement.decode() in lost:
+            lost.remove(statement.decode())
+            await real.close()
+            raise psycopg.OperationalError
+        return found
+
+    patched: Any = store.pool
+    patched.use = losing
     return lost
 
 

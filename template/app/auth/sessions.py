@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psycopg
 from psycopg import sql
-from psycopg_pool import AsyncConnectionPool
 
 from ..context import RequestContext
 from ..errors import ApiError, logger
 from ..store.embedded import embedded_server
+from ..store.pool import Pool
 
 if TYPE_CHECKING:
     from .session import SessionSettings
@@ -124,13 +124,13 @@ async def open_database(settings: "SessionSettings") -> AsyncIterator[Ask]:
     """Sessions by the tokens of their rows; without SESSION_DATABASE_URL on an embedded server."""
     wait, statement = settings.session_timeout, LOOK_UP.format(**names_of(settings))
     options = {"autocommit": True, "prepare_threshold": None, "connect_timeout": int(wait) + 1}
-    check = AsyncConnectionPool.check_connection  # it may have died while it rested
+    check = Pool.check_connection  # it may have died while it rested
     with embedded_server(settings.session_conninfo) as conninfo:
         if settings.is_embedded:
             from .session_dev import make_table
 
             await asyncio.to_thread(make_table, conninfo, settings)
-        pool = AsyncConnectionPool(
+        pool = Pool(
             conninfo,
             kwargs=options,
             min_size=1,
@@ -143,9 +143,11 @@ async def open_database(settings: "SessionSettings") -> AsyncIterator[Ask]:
         async with pool:
 
             async def ask(token: str) -> Found:
-                async with pool.connection() as connection:
+                async def work(connection: psycopg.AsyncConnection) -> Found:
                     cursor = await connection.execute(statement, [token])
                     return await cursor.fetchone() or (None, None)
+
+                return await pool.use(work, wait)
 
             yield ask
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import psycopg
 from chatkit.store import NotFoundError
 from chatkit.types import Attachment, FeedbackKind, Page, ThreadItem, ThreadMetadata
-from psycopg_pool import AsyncConnectionPool
 from pydantic import Field, SecretStr
 
 from ..config import Section
@@ -28,21 +27,12 @@ from .base import (
     lease_of_new_thread,
     remember,
 )
-from .embedded import DATA, can_be_read, conninfo_of, embedded_server, with_limits
+from .connections import Connections, Rows, open_connections
+from .embedded import DATA, can_be_read, conninfo_of, embedded_server
+from .pool import Pool
 from .retention import Retention
 from .rows import ATTACHMENT, ITEM, as_json, changed_columns, columns_of, page_of
 from .schema import FOREIGN, HEAD, migrate
-
-# What says that the database cannot be used now, not that a statement is wrong.
-UNAVAILABLE = (
-    TimeoutError,
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InsufficientPrivilege,
-    psycopg.errors.ReadOnlySqlTransaction,
-)
 
 
 class PostgresSettings(Section):
@@ -76,51 +66,29 @@ class PostgresSettings(Section):
         return conninfo_of(self.database_url)
 
 
-class Rows(list[tuple[Any, ...]]):
-    """What a statement gave; `again` where it was sent twice, and may have been done before."""
-
-    def __init__(self, rows: list[tuple[Any, ...]], again: bool) -> None:
-        super().__init__(rows)
-        self.again = again
-
-
 class PostgresStore(BaseStore, Retention):
     statements = retention_statements
     parameter = "%({})s"
 
-    def __init__(self, pool: AsyncConnectionPool, timeout: float) -> None:
-        self.pool, self.timeout = pool, timeout
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
+
+    @property
+    def pool(self) -> Pool:
+        return self.connections.pool
 
     async def _rows(self, statement: str, context: RequestContext, /, **values: Any) -> Rows:
         """The statement's rows. Raises StoreUnavailable."""
         org, user = context.owner
-        return await self._execute(statement, values | {"org": org, "user": user})
-
-    async def _execute(self, statement: str, values: dict[str, Any], again: bool = False) -> Rows:
-        connection: psycopg.AsyncConnection | None = None
-        asked = (task := asyncio.current_task()) and task.cancelling()
-        try:
-            async with asyncio.timeout(self.timeout), self.pool.connection() as connection:
-                if task and task.cancelling() != asked:
-                    raise asyncio.CancelledError  # which the pool loses beside a connection
-                cursor = await connection.execute(statement.encode(), values)
-                return Rows(await cursor.fetchall(), again)
-        except UNAVAILABLE as error:
-            # A connection that died, mostly while it rested in the pool as others did. Statements
-            # may come twice; a lease whose answer was lost stays taken until it expires.
-            if not again and connection is not None and connection.closed:
-                await asyncio.shield(self.pool.drain())  # which asks none for a sign of life
-                return await self._execute(statement, values, again=True)
-            logger.warning("PostgreSQL cannot be used: %s%s", type(error).__name__, _hint(error))
-            raise StoreUnavailable from None
+        return await self.connections.execute(statement, values | {"org": org, "user": user})
 
     async def run(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        return await self._execute(statement, values)
+        return await self.connections.execute(statement, values)
 
     async def ready(self) -> str | None:
         try:
-            taken = await self._execute(sql.TAKEN, {})
-            [(version, found, only_read)] = taken or await self._execute(sql.VERSION, {})
+            taken = await self.run(sql.TAKEN)
+            [(version, found, only_read)] = taken or await self.run(sql.VERSION)
         except (StoreUnavailable, ValueError):
             return "The database cannot be reached, or has no schema: uv run alembic upgrade head"
         if found and not version:
@@ -267,11 +235,6 @@ def _written(rows: Rows, wanted: str, held: int | None) -> None:
         raise NotFoundError(wanted) if None in (held, generation) else TurnLost
 
 
-def _hint(error: Exception) -> str:
-    missing = isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn)
-    return ". The schema is behind: uv run alembic upgrade head" if missing else ""
-
-
 @asynccontextmanager
 async def open_store(settings: PostgresSettings) -> AsyncIterator[PostgresStore]:
     """The store for the life of the application; without DATABASE_URL on an embedded server."""
@@ -282,18 +245,11 @@ async def open_store(settings: PostgresSettings) -> AsyncIterator[PostgresStore]
             except Exception as error:  # /ready says so; requests get 503
                 told = str(error) if (name := type(error).__name__) == "CommandError" else name
                 logger.error("The schema was not applied: %s", told)
-        prepare = 5 if settings.database_prepare else None
-        pool = AsyncConnectionPool(
-            with_limits(conninfo, settings.database_connect_timeout),
-            kwargs={"autocommit": True, "prepare_threshold": prepare},
-            min_size=min(2, settings.database_pool_size),
-            max_size=settings.database_pool_size,
-            timeout=settings.database_connect_timeout,
-            reconnect_timeout=settings.database_connect_timeout,
-            open=False,
-        )
-        await pool.open()
-        try:
-            yield PostgresStore(pool, settings.database_statement_timeout)
-        finally:
-            await pool.close()
+        async with open_connections(
+            conninfo,
+            settings.database_pool_size,
+            settings.database_connect_timeout,
+            settings.database_statement_timeout,
+            prepare=settings.database_prepare,
+        ) as connections:
+            yield PostgresStore(connections)
