@@ -133,7 +133,7 @@ def test_a_guide_is_short_and_names_only_what_the_project_has(
 ) -> None:
     about = ["concepts", "mistakes", "production", "stores"]
     about += ["agents", "tools"] * (answers["level"] != "hello")
-    about += ["operations"] * (answers["level"] == "production")
+    about += ["operations", "input"] * (answers["level"] == "production")
     assert {path.stem for path in (project / "docs").glob("*.md")} == set(about)
     for guide in guides(project):
         text = guide.read_text()

@@ -65,7 +65,9 @@ class ApprovalServer(ActionServer):
         context = RunContextWrapper(about)
         await agent.get_all_tools(context)  # an MCP server that is away makes no question old
         try:
-            state = await RunState.from_json(agent, content["state"], context_override=context)
+            state = await RunState.from_json(
+                agent, _plain(content["state"]), context_override=context
+            )
         except Exception as error:
             raise OutdatedError from error
         for call in state.get_interruptions():
@@ -112,6 +114,22 @@ async def answer(acting: Acting, given: Answer) -> Events:
         await store.delete_thread_item(thread.id, kept.id, context)
         yield _closed(acting, kept, "Too old.")
         raise
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """The saved run with the text of earlier answers as plain text, as it was before it was saved.
+
+    RunState.to_json() makes parts of type output_text of it, without an id. Chat Completions models
+    raise UserError for these, so that no run of a thread with an answer in it could go on.
+    """
+    given = state.get("original_input")
+    for item in given if isinstance(given, list) else ():
+        if item.get("role") == "assistant" and "id" not in item:
+            parts = item["content"]
+            if isinstance(parts, list) and all(part.get("type") == "output_text" for part in parts):
+                item["content"] = "".join(part["text"] for part in parts)
+                item.pop("status", None)
+    return state
 
 
 def _closed(acting: Acting, kept: ck.HiddenContextItem, said: str) -> ck.ThreadItemReplacedEvent:

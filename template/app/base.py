@@ -29,6 +29,7 @@ class BaseServer(ChatKitServer[RequestContext]):
     """A ChatKit server: implement `respond`, and what else of ChatKit the project offers."""
 
     store: BaseStore
+    own_words = False  # whether a question with options may be answered with any other text
 
     def __init__(self, store: BaseStore, settings: AppSettings) -> None:
         super().__init__(store)

@@ -4,6 +4,8 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from chatkit import types as ck
 from chatkit.server import ChatKitServer
@@ -12,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from .context import RequestContext
 from .errors import ApiError, not_supported
 
-Server = ChatKitServer[RequestContext]
+if TYPE_CHECKING:
+    from .base import BaseServer
 
 MAX_PAGE = 100
 _REQUEST: TypeAdapter[ck.ChatKitReq] = TypeAdapter(ck.ChatKitReq)
@@ -36,7 +39,7 @@ def invalid(error: ValidationError) -> str:
     return text.removeprefix(": ")[:300]
 
 
-async def check(server: Server, request: ck.ChatKitReq, context: RequestContext) -> None:
+async def check(server: "BaseServer", request: ck.ChatKitReq, context: RequestContext) -> None:
     """Refuse what the SDK would let through, or would notice only when the stream has begun.
 
     Raises ApiError or NotFoundError. That a thread is closed, a turn finds out when it takes its
@@ -52,6 +55,10 @@ async def check(server: Server, request: ck.ChatKitReq, context: RequestContext)
         case ck.ThreadsCreateReq():
             for attachment_id in request.params.input.attachments:
                 await store.load_attachment(attachment_id, context=context)
+        case ck.ThreadsAddStructuredInputReq(params=params):
+            item = await store.load_item(params.thread_id, params.item_id, context=context)
+            if isinstance(item, ck.StructuredInputItem) and not server.own_words:
+                _only_options(item.inputs, params.input)
         case ck.ItemsFeedbackReq(params=params):
             if len(set(params.item_ids)) > MAX_PAGE:
                 raise ApiError(400, "invalid_request", f"At most {MAX_PAGE} items at once.")
@@ -79,12 +86,23 @@ def closed(thread: ck.ThreadMetadata) -> str | None:
     return thread.status.reason or f"This conversation is {thread.status.type}."
 
 
+def _only_options(
+    questions: Sequence[ck.StructuredInput], given: ck.StructuredInputSubmission
+) -> None:
+    """Refuse a choice that its question does not offer. The SDK takes any text for one."""
+    for question in questions:
+        if isinstance(question, ck.StructuredInputMultipleChoice) and question.id in given.answers:
+            options = {option.value for option in question.options}
+            if not options.issuperset(given.answers[question.id].values):
+                raise ApiError(400, "not_an_option", "Please choose one of the options.")
+
+
 def _page_size(limit: int | None) -> int | None:
     if limit is not None and limit < 1:
         raise ApiError(400, "bad_limit", "limit must be at least 1.")
     return limit and min(limit, MAX_PAGE)
 
 
-def _require(server: Server, method: str, what: str) -> None:
+def _require(server: "BaseServer", method: str, what: str) -> None:
     if getattr(type(server), method) is getattr(ChatKitServer, method):
         raise not_supported(what)

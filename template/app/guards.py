@@ -1,40 +1,37 @@
-"""Guardrails: what one stops is taken back, and the person reads why.
+"""Guardrails around every agent: they keep texts from the model, and take answers back.
 
 The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from datetime import datetime
 from typing import Any
 
-from agents import Agent, InputGuardrail, ItemHelpers, OutputGuardrail, RunConfig
+from agents import Agent, ItemHelpers, OutputGuardrail, RunConfig
 from agents import InputGuardrailTripwireTriggered as InputTripwire
 from agents import OutputGuardrailTripwireTriggered as OutputTripwire
 from chatkit import types as ck
 
 from .base import Events
-from .run import AgentServer, Context, Message
-from .store.base import new_id
-
-STOPPED = "The assistant cannot help with this."
-# The content of a hidden item, after what an input guardrail stopped; for an answer to a question
-# also which it is, and after which item its turn began.
-MARK = {"type": "stopped"}
+from .input_text import text_of_message
+from .run import Context, Message
+from .screening import MARK, STOPPED, ScreeningServer, mark
 
 # What the person has written in this turn: a message, or an answer to a question.
 _said: ContextVar[Message | ck.StructuredInputItem] = ContextVar("said", default=None)
 
 
 def new_text(given: Any) -> str:
-    """What an input guardrail has to look at, of all that it is given.
+    """The person's own text, of all that an input guardrail is given.
 
-    The person's message with what they quote, or their answer to a question; where there is none,
-    the last that is given.
+    A sequential guardrail is given it alone. A parallel one is given the whole history: then this
+    is the message with its quote, tags and names of files, or the answer to a question.
     """
+    if isinstance(given, str):
+        return given
     match _said.get():
-        case ck.UserMessageItem(content=parts, quoted_text=quoted):
-            return "\n".join(["".join(part.text for part in parts), quoted or ""])
+        case ck.UserMessageItem() as message:
+            return text_of_message(message)
         case ck.StructuredInputItem(inputs=questions):
             return "\n".join(text for one in questions if one.answer for text in one.answer.values)
     last: Any = ItemHelpers.input_to_new_input_list(given)[-1]
@@ -46,7 +43,10 @@ def new_text(given: Any) -> str:
 def without_stopped(items: Sequence[ck.ThreadItem]) -> list[ck.ThreadItem]:
     """Without the messages and answers that an input guardrail stopped, and what came of them."""
     kept: list[ck.ThreadItem] = []
+    named = {_named(item) for item in items} - {None}
     for item in items:
+        if _named(item) or item.id in named:
+            continue
         match item:
             case ck.HiddenContextItem(content={"answer": answer, "after": last, **rest}) if (
                 rest == MARK
@@ -62,15 +62,24 @@ def without_stopped(items: Sequence[ck.ThreadItem]) -> list[ck.ThreadItem]:
     return kept
 
 
-class GuardServer(AgentServer):
+def _named(item: ck.ThreadItem) -> str | None:
+    """The id of the message that this item marks as stopped."""
+    match item:
+        case ck.HiddenContextItem(content={"item": str() as named, **rest}) if rest == MARK:
+            return named
+    return None
+
+
+class GuardServer(ScreeningServer):
     """Runs its guardrails around every agent; a guardrail's `output_info` may be a text to read."""
 
-    input_guardrails: Sequence[InputGuardrail[Context]] = ()
     output_guardrails: Sequence[OutputGuardrail[Context]] = ()
 
     def run_config(self, asked: ck.InferenceOptions) -> RunConfig:
         config = super().run_config(asked)
-        config.input_guardrails = [*self.input_guardrails]
+        # A parallel guardrail runs beside the first model call: the text has gone to the provider
+        # when it trips. The SDK gets these alone; `screen` runs the sequential ones.
+        config.input_guardrails = [one for one in self.input_guardrails if one.run_in_parallel]
         config.output_guardrails = [*self.output_guardrails]
         return config
 
@@ -82,20 +91,18 @@ class GuardServer(AgentServer):
             yield event
 
     async def answer(self, agent: Agent[Context], message: Message, about: Context) -> Events:
-        thread, context, content = about.thread, about.request_context, MARK
+        thread, context, where = about.thread, about.request_context, dict[str, str]()
         if message:
             _said.set(message)
         elif answered := _said.get():
             page = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
-            content = MARK | {"answer": answered.id, "after": page.data[0].id}
+            where = {"answer": answered.id, "after": page.data[0].id}
         try:
             async for event in super().answer(agent, message, about):
                 yield event
         except (InputTripwire, OutputTripwire) as stopped:
-            if isinstance(stopped, InputTripwire):  # in later turns it is not to be read either
-                new: Any = {"id": new_id("message"), "created_at": datetime.now()}
-                mark = ck.HiddenContextItem(thread_id=thread.id, content=content, **new)
-                yield ck.ThreadItemDoneEvent(item=mark)
+            if isinstance(stopped, InputTripwire):  # keep it out of later turns too
+                yield ck.ThreadItemDoneEvent(item=mark(thread.id, **where))
             told = stopped.guardrail_result.output.output_info
             text = told if isinstance(told, str) else STOPPED
             yield ck.NoticeEvent(level="warning", message=text)

@@ -17,11 +17,19 @@ from .ops.drain import DrainServer
 from .ops.turn_limits import LimitServer
 from .ops.usage import UsageServer
 from .run import Context, ToolContext
+from .screening import ScreeningServer
 from .titles import TitleServer
 
 
 class ProductionServer(
-    DrainServer, UsageServer, GuardServer, TitleServer, EndingServer, LimitServer, ApprovalServer
+    DrainServer,
+    UsageServer,
+    GuardServer,
+    ScreeningServer,  # before the titler, which gets the person's text too
+    TitleServer,
+    EndingServer,
+    LimitServer,
+    ApprovalServer,
 ):
     """What it can do is an attribute each, set in `app/server.py`; without it, that is off."""
 

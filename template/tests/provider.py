@@ -3,7 +3,8 @@
 The template's file: improvements arrive through `copier update`.
 
 What it does is what the last message asks for: "status 429", "status 500 once", "cut", "never",
-"endless", "refuse", "think", "roll dice"; anything else it repeats. Each word is a token.
+"endless", "refuse", "think", "roll dice", "call TOOL {arguments}"; anything else it repeats. Each
+word is a token.
 """
 
 import asyncio
@@ -66,6 +67,16 @@ class Asked:
         return next((self.body[name] for name in names if self.body.get(name)), 1_000_000)
 
     @property
+    def call(self) -> tuple[str, str] | None:
+        """The tool that is to be called, and its arguments; None once it has returned."""
+        if self.output is not None:
+            return None
+        if self.said.startswith("roll dice"):
+            return "roll_dice", "{}"
+        found = re.match(r"call (\w+) (\{.*\})", self.said)
+        return (found[1], found[2]) if found else None
+
+    @property
     def output(self) -> str | None:
         """What a tool returned, if that came last."""
         last = self.messages[-1]
@@ -93,9 +104,21 @@ def provider() -> FastAPI:
         if found and not (found[2] and before):
             return failure(int(found[1]))
         stream = chat(asked) if "messages" in asked.body else responses(asked)
+        if not asked.body.get("stream"):
+            return JSONResponse(whole([json.loads(e.partition("data: ")[2]) async for e in stream]))
         return StreamingResponse(watched(asked, stream), media_type="text/event-stream")
 
     return app
+
+
+def whole(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """A streamed answer as one, as a titler asks for it."""
+    if response := events[-1].get("response"):
+        return dict(response)
+    words = [choice["delta"].get("content") or "" for e in events for choice in e["choices"]]
+    message = {"role": "assistant", "content": "".join(words)}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return events[0] | {"object": "chat.completion", "choices": [choice]}
 
 
 def failure(status: int) -> JSONResponse:
@@ -127,8 +150,8 @@ async def responses(asked: Asked) -> AsyncIterator[str]:
     """The Responses API's events, as the SDK's own scripted model makes them."""
     key = uuid4().hex
     items: list[Any] = [assistant_message("".join(words_of(asked)[:20]), item_id=f"msg_{key}")]
-    if asked.said.startswith("roll dice") and asked.output is None:
-        items = [function_call("roll_dice", {}, call_id=f"call_{key}", item_id=f"fc_{key}")]
+    if call := asked.call:
+        items = [function_call(*call, call_id=f"call_{key}", item_id=f"fc_{key}")]
     if asked.said == "refuse":
         refusal = ResponseOutputRefusal(type="refusal", refusal=REFUSAL)
         items[0] = ResponseOutputMessage(
@@ -155,10 +178,10 @@ async def responses(asked: Asked) -> AsyncIterator[str]:
 async def chat(asked: Asked) -> AsyncIterator[str]:
     """Chat Completions' chunks."""
     key = uuid4().hex
-    call = {"name": "roll_dice", "arguments": "{}"}
-    tool = {"index": 0, "id": f"call_{key}", "type": "function", "function": call}
     deltas: list[dict[str, Any]] = [{"content": word} for word in words_of(asked)]
-    if asked.said.startswith("roll dice") and asked.output is None:
+    if call := asked.call:
+        function = dict(zip(("name", "arguments"), call, strict=True))
+        tool = {"index": 0, "id": f"call_{key}", "type": "function", "function": function}
         deltas = [{"tool_calls": [tool]}]
     if asked.said == "refuse":
         deltas = [{"refusal": REFUSAL}]
@@ -177,7 +200,8 @@ async def chat(asked: Asked) -> AsyncIterator[str]:
         usage = {"prompt_tokens": 7, "completion_tokens": used, "total_tokens": 7 + used}
         text = json.dumps(chunk | {"choices": [], "usage": usage})
         yield f"data: {checked(TypeAdapter(ChatCompletionChunk), text)}\n\n"
-    yield "data: [DONE]\n\n"
+    if asked.body.get("stream"):
+        yield "data: [DONE]\n\n"
 
 
 def checked(kind: TypeAdapter[Any], text: str) -> str:

@@ -4,15 +4,17 @@ The template's file: improvements arrive through `copier update`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from chatkit.types import WidgetItem
-from chatkit.widgets import DynamicWidgetRoot
+from chatkit.widgets import DynamicWidgetRoot, WidgetRoot
+from pydantic import BaseModel
 
-from app.actions import Acting
+from app.actions import Acting, Actions, PageActing
 from app.desk import orders
-from app.desk.actions import actions
+from app.desk.actions import Note, actions
+from app.store.base import new_id
 
 from .chat import Json, Person, thread_id_of
 from .conftest import RunningServer
@@ -82,15 +84,27 @@ def test_a_form_is_saved_closed_and_known_to_the_model(
     assert "reported a problem with order 1001" in str(model.calls[-1].input)
 
 
-@pytest.mark.parametrize(
-    "entries", [{}, {"kind": "x", "text": "y"}, {"kind": "other", "text": " "}]
-)
+KIND, TEXT = "Please choose what kind of problem it is.", "Please write what is wrong."
+ENTRIES: list[tuple[Json, str]] = [
+    ({}, f"{KIND} {TEXT}"),
+    ({"kind": "other", "text": " "}, TEXT),
+    ({"kind": "other"}, TEXT),
+    ({"kind": "x", "text": "y"}, KIND),
+    ({"kind": "other", "text": ["y"]}, TEXT),
+]
+
+
+@pytest.mark.parametrize(("entries", "words"), ENTRIES)
 def test_a_form_that_does_not_fit_says_which_entry(
-    server: RunningServer, person: Person, entries: Json, errors: Callable[[], list[str]]
+    server: RunningServer,
+    person: Person,
+    entries: Json,
+    words: str,
+    errors: Callable[[], list[str]],
 ) -> None:
     thread_id, form = shown(server, person, "report_problem", order=1001)
     last = press(person, thread_id, form, offered(form, "problem.send"), entries)[-1]
-    assert last["message"].startswith("Please check your entries: ")
+    assert last["message"] == words
     assert order_of(server, person).note == ""
     assert items(person, thread_id)[1] == form
     assert errors() == []
@@ -153,7 +167,6 @@ NOT_OFFERED: dict[str, Json] = {
     "a line of a chart's data": {"type": "Chart", "data": [{"onClickAction": REFRESH}]},
     "another action's payload": {"onClickAction": {"type": "x", "payload": {"action": REFRESH}}},
     "what is not an action": {"type": "Text", "value": REFRESH},
-    "what the browser does itself": {"onClickAction": REFRESH | {"handler": "client"}},
     "an icon of a field's name": {
         "type": "Icon",
         "name": "order",
@@ -168,14 +181,122 @@ def test_only_an_actions_own_place_offers_it(
 ) -> None:
     """As a widget might look that shows what somebody else has written."""
     thread_id, _ = shown(server, person, "show_order", order=1001)
-    about = {"id": "msg_odd", "thread_id": thread_id, "created_at": "2026-01-01T00:00:00"}
-    widget = DynamicWidgetRoot.model_validate(
-        {"type": "Card", "children": [{"type": "Box", **NOT_OFFERED[place]}]}
-    )
+    part: Json = {"type": "Box", **NOT_OFFERED[place]}
+    odd = shown_by_hand(server, person, thread_id, part)
+    assert press(person, thread_id, odd, REFRESH)[-1]["message"] == STALE
+
+
+def shown_by_hand(server: RunningServer, person: Person, thread_id: str, part: Json) -> Json:
+    """A widget that no tool of the desk makes."""
+    about = {"id": new_id("message"), "thread_id": thread_id, "created_at": "2026-01-01T00:00:00"}
+    widget = DynamicWidgetRoot.model_validate({"type": "Card", "children": [part]})
     item = WidgetItem.model_validate({**about, "widget": widget})
     server.run(server.store.add_thread_item(thread_id, item, server.context_of(person)))
-    odd = items(person, thread_id)[-1]
-    assert press(person, thread_id, odd, REFRESH)[-1]["message"] == STALE
+    return items(person, thread_id)[-1]
+
+
+def test_a_button_whose_action_the_page_forwards_is_offered(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, _ = shown(server, person, "show_order", order=1001)
+    part = {"type": "Button", "label": "Fresh", "onClickAction": REFRESH | {"handler": "client"}}
+    item = shown_by_hand(server, person, thread_id, part)
+    [new] = done(press(person, thread_id, item, REFRESH), "widget")
+    assert (new["id"], "Order 1001" in str(new)) == (item["id"], True)
+    other = REFRESH | {"payload": {"order": 1002}}
+    assert press(person, thread_id, item, other)[-1]["message"] == STALE
+
+
+def test_a_field_without_words_is_named_by_its_label(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(BaseModel):
+        text: Literal["a"]
+        kind: Literal["other"]
+
+    monkeypatch.setitem(actions, "problem.send", (Plain, actions["problem.send"][1]))
+    thread_id, form = shown(server, person, "report_problem", order=1001)
+    press_send = offered(form, "problem.send")
+    label = press(person, thread_id, form, press_send, {"text": "a", "kind": "x"})[-1]
+    assert label["message"] == 'Please check your entry for "What is wrong?".'
+    bare = press(person, thread_id, form, press_send, {"text": "b", "kind": "other"})[-1]
+    assert bare["message"] == "Please check your entries."
+
+
+def of_page(person: Person, thread_id: str, kind: str, payload: Any = None) -> list[Json]:
+    sent = {"type": kind, "payload": payload}
+    return person.stream("threads.custom_action", thread_id=thread_id, item_id=None, action=sent)
+
+
+def test_the_page_sends_an_action_of_its_own(server: RunningServer, person: Person) -> None:
+    model = calling(server, "show_order", order=1001)
+    thread_id = thread_id_of(person.say("Show me"))
+    assert "error" not in str(of_page(person, thread_id, "note", {"text": " By Monday "}))
+    person.say("And now?", thread_id)
+    assert "The customer noted on the page: By Monday" in str(model.calls[-1].input)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "words"),
+    [
+        ("note", {"text": " "}, "Please write a note of at most 500 characters."),
+        ("note", None, "Please write a note of at most 500 characters."),
+        ("note", [1], "Please check your entries."),
+        ("order.refresh", {"order": 1001}, STALE),
+        ("approval.answer", {"pending": "x", "approve": True}, STALE),
+        ("made.up", {}, STALE),
+    ],
+)
+def test_a_page_sends_only_what_its_owner_lists_and_what_fits(
+    server: RunningServer, person: Person, kind: str, payload: Any, words: str
+) -> None:
+    thread_id, _ = shown(server, person, "show_order", order=1001)
+    before = items(person, thread_id)
+    last = of_page(person, thread_id, kind, payload)[-1]
+    assert (last["type"], last["message"]) == ("error", words)
+    assert items(person, thread_id) == before
+    assert [one for one in hidden(server, person, thread_id) if "noted" in str(one)] == []
+
+
+def test_a_type_of_the_page_is_not_one_of_a_widget(server: RunningServer, person: Person) -> None:
+    """A widget that shows what somebody else has written does not get the page's rights."""
+    thread_id, _ = shown(server, person, "show_order", order=1001)
+    action = {"type": "note", "payload": {"text": "x"}}
+    item = shown_by_hand(server, person, thread_id, {"type": "Box", "onClickAction": action})
+    assert press(person, thread_id, item, action)[-1]["message"] == STALE
+
+
+def test_a_page_may_wait_for_what_its_action_gives(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def note(acting: PageActing, given: Note) -> WidgetRoot | None:
+        seen.append(given.text)
+        return orders.card_of(orders.find(acting.context, 1001)) if given.text == "show" else None
+
+    # As an owner registers it: the model is read from the annotation.
+    registry = Actions()
+    registry.from_page("note")(note)
+    monkeypatch.setattr(actions, "of_page", registry.of_page)
+    thread_id = person.new_thread()
+    about: Json = {"thread_id": thread_id, "action": {"type": "note", "payload": {"text": "quiet"}}}
+    assert person.ask("threads.sync_custom_action", **about).get("updated_item") is None
+    about["action"]["payload"]["text"] = "show"
+    new = person.ask("threads.sync_custom_action", **about)["updated_item"]
+    assert items(person, thread_id)[-1] == plain(new)
+    assert of_page(person, thread_id, "note", {"text": "quiet"})[-1]["type"] == "stream_options"
+    [again] = done(of_page(person, thread_id, "note", {"text": "show"}), "widget")
+    assert items(person, thread_id)[-1] == again
+    assert seen == ["quiet", "show", "quiet", "show"]
+
+
+def test_a_handler_of_the_page_without_a_model_is_refused_at_the_start() -> None:
+    async def bare(acting: PageActing, given: Any) -> None:
+        raise AssertionError
+
+    with pytest.raises(TypeError, match="bare does not say the model"):
+        Actions().from_page("bare")(bare)
 
 
 @pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])

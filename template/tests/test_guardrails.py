@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from agents import GuardrailFunctionOutput, input_guardrail
+from agents import GuardrailFunctionOutput, InputGuardrail, input_guardrail
 from agents.testing import ModelStep, assistant_message, function_call
 from chatkit import types as ck
 
-from app.desk.guardrails import NO_CARDS, NO_PROMISES
-from app.guards import STOPPED
+from app.desk.guardrails import NO_CARDS, NO_PROMISES, no_cards
+from app.run import OFFLINE_NOTICE
+from app.screening import STOPPED
 
 from .chat import Json, Person, text_of, thread_id_of, user_input
 from .conftest import RunningServer
@@ -43,13 +44,14 @@ def on_screen(events: list[Json]) -> dict[str, Json]:
 
 
 def notices(events: list[Json]) -> list[str]:
-    return [event["message"] for event in events if event["type"] == "notice"][1:]  # not offline's
+    told = [event["message"] for event in events if event["type"] == "notice"]
+    return [text for text in told if text != OFFLINE_NOTICE]
 
 
 def test_a_message_that_must_not_be_read_is_not_answered(
     server: RunningServer, person: Person, errors: Callable[[], list[str]]
 ) -> None:
-    model = script(server, [assistant_message("Thanks.")], [assistant_message("Hello.")])
+    model = script(server, [assistant_message("Hello.")])
     events = person.say("My card is 4111 1111 1111 1111")
     thread_id = thread_id_of(events)
 
@@ -81,7 +83,7 @@ def test_what_was_stopped_is_left_out_of_a_long_conversation_alone(
 def test_a_stopped_message_can_be_tried_again(
     server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = script(server, [assistant_message("Thanks.")], [assistant_message("I see.")])
+    model = script(server, [assistant_message("I see.")])
     thread_id = thread_id_of(person.say("4111 1111 1111 1111"))
     [message] = person.items(thread_id)
     monkeypatch.setattr(server.app.state.server, "input_guardrails", ())
@@ -181,11 +183,19 @@ def answer(person: Person, thread_id: str, item_id: str, text: str) -> list[Json
     return person.stream("threads.add_structured_input", **about, input=given)
 
 
+@pytest.mark.parametrize("is_parallel", [False, True], ids=["sequential", "parallel"])
 @pytest.mark.parametrize("since", ["at once", "after a click", "after a message", "the first of 2"])
 def test_an_answer_to_a_question_is_read_wherever_the_question_stands(
-    server: RunningServer, person: Person, since: str
+    server: RunningServer,
+    person: Person,
+    since: str,
+    is_parallel: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And told to the model neither then nor later; what was said meanwhile is."""
+    guardrail = InputGuardrail(no_cards.guardrail_function, run_in_parallel=is_parallel)
+    monkeypatch.setattr(server.app.state.server, "input_guardrails", [guardrail])
+    monkeypatch.setattr(server.app.state.server, "own_words", True)
     asking = [function_call("ask_which_order", {}, call_id="q")]
     if since == "after a click":
         asking.insert(0, function_call("list_orders", {}, call_id="l"))
@@ -212,9 +222,10 @@ def test_an_answer_to_a_question_is_read_wherever_the_question_stands(
 
 
 def test_an_answer_to_a_question_that_may_be_read_is_answered(
-    server: RunningServer, person: Person
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old number of somebody's, which a tool told of, stops nothing."""
+    monkeypatch.setattr(server.app.state.server, "own_words", True)
     model = script(
         server, [function_call("ask_which_order", {}, call_id="q")], [assistant_message("Fine.")]
     )

@@ -1,7 +1,8 @@
 """What the buttons and forms of the desk's widgets do. Yours.
 
-A handler is found by its action's type and gets the payload as a model. It is called only for an
-action that a widget of the person's own thread offers now.
+A handler is found by its action's type and gets the payload as a model. One of `on` is called only
+for an action that a widget of the person's own thread offers now, one of `from_page` for an action
+that the page around the conversation sends.
 """
 
 from collections.abc import AsyncIterator
@@ -11,11 +12,15 @@ from chatkit.types import ThreadStreamEvent
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, StringConstraints
 
-from ..actions import Acting, Actions
+from ..actions import Acting, Actions, PageActing
+from ..entries import Explain
 from ..widgets import ProblemForm
 from .orders import card_of, find
 
 actions = Actions()
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class Chosen(BaseModel):
@@ -27,8 +32,14 @@ class Watch(Chosen):
 
 
 class Problem(Chosen):
-    kind: Literal["damaged", "missing", "other"]
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    kind: Annotated[
+        Literal["damaged", "missing", "other"], Explain("Please choose what kind of problem it is.")
+    ]
+    text: Annotated[Line, Explain("Please write what is wrong.")]
+
+
+class Note(BaseModel):
+    text: Annotated[Line, Explain("Please write a note of at most 500 characters.")]
 
 
 @actions.on("order.open", Chosen)
@@ -63,3 +74,9 @@ async def send_problem(acting: Acting, problem: Problem) -> AsyncIterator[Thread
 async def close_problem(acting: Acting, chosen: Chosen) -> WidgetRoot:
     title = find(acting.context, chosen.order).title
     return ProblemForm(number=chosen.order, title=title, sent="Nothing was sent.").build()
+
+
+@actions.from_page("note", Note)
+async def note(acting: PageActing, given: Note) -> AsyncIterator[ThreadStreamEvent]:
+    """What the customer writes into a field of the shop's page, for the assistant to know."""
+    yield acting.told(f"The customer noted on the page: {given.text}")

@@ -1,6 +1,8 @@
 """What the desk neither reads nor says. Yours.
 
-A guardrail that trips takes back what was produced; `output_info` is what the person reads.
+`output_info` is what the person reads when a guardrail trips. An input guardrail with
+`run_in_parallel=False` reads a text before any model does. Without it, the provider has the text by
+the time that the guardrail trips.
 """
 
 import re
@@ -16,19 +18,18 @@ from agents import (
 
 from ..guards import new_text
 from ..run import Context
+from .cards import has_card_number
 
-CARD = re.compile(r"\b(?:\d[ -]?){13,19}\b")
 NO_CARDS = "Please never write the number of a card here. Your message was not answered."
 NO_PROMISES = "The assistant wanted to promise something that it must not promise."
 
 
-@input_guardrail
+@input_guardrail(run_in_parallel=False)
 async def no_cards(
     ctx: RunContextWrapper[Context], agent: Agent[Any], given: Any
 ) -> GuardrailFunctionOutput:
-    """Stops a message with the number of a card in it."""
-    found = CARD.search(new_text(given))
-    return GuardrailFunctionOutput(NO_CARDS, tripwire_triggered=found is not None)
+    """Stops a text with the number of a card in it."""
+    return GuardrailFunctionOutput(NO_CARDS, tripwire_triggered=has_card_number(new_text(given)))
 
 
 @output_guardrail
