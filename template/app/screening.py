@@ -19,6 +19,7 @@ from chatkit.store import NotFoundError
 from .base import Events
 from .context import RequestContext
 from .errors import CursorError
+from .facts import facts
 from .input_text import text_of_data, text_of_message
 from .run import AgentServer, Context, Message
 from .store.base import new_id
@@ -81,6 +82,7 @@ class ScreeningServer(AgentServer):
                 for guardrail in guardrails:
                     result = await guardrail.run(_READER, text, RunContextWrapper(about))
                     if result.output.tripwire_triggered:
+                        facts().update(guardrail=guardrail.get_name())
                         told = result.output.output_info
                         raise InputStopped(told if isinstance(told, str) else STOPPED)
 

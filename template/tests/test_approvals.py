@@ -304,6 +304,29 @@ def pay(ended: list[str]) -> Tool:
     return pay
 
 
+def test_a_run_goes_on_in_a_thread_that_has_an_answer(
+    server: RunningServer, person: Person
+) -> None:
+    """With plain text, which Chat Completions models take.
+
+    The first half fails when the SDK does so by itself: then `_plain` of app/approvals.py can go.
+    """
+    call = function_call("cancel_order", {"order": 1001}, call_id=CALL)
+    said = [[assistant_message("Hello.")], [call], [assistant_message("It is done.")]]
+    model = script(server, *said)
+    thread_id = person.new_thread()
+    card = done(person.say("Cancel order 1001", thread_id), "widget")[0]
+    kept: Any = hidden(server, person, thread_id)[-1]
+    given = kept.content["state"]["original_input"]
+    [earlier] = [one for one in given if one.get("role") == "assistant"]
+    assert earlier["content"] == [{"type": "output_text", "text": "Hello."}]
+
+    assert text_of(answer(person, thread_id, card, approve=True)) == "It is done."
+    sent: Any = model.calls[-1].input
+    [again] = [one for one in sent if one.get("role") == "assistant"]
+    assert (again["content"], "status" in again) == ("Hello.", False)
+
+
 def test_of_a_tool_that_is_cut_off_after_a_yes_the_model_knows_that_it_may_be_done(
     server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ from agents import GuardrailFunctionOutput, get_current_trace, input_guardrail
 from app.desk.cards import has_card_number
 from app.desk.guardrails import NO_CARDS, no_cards
 from app.desk.media import Records
+from app.errors import StoreUnavailable
+from app.facts import facts
 from app.screening import WITHHELD
 
 from .chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
@@ -223,14 +225,37 @@ def test_a_stopped_message_passes_when_it_is_retried_without_the_guardrail(
     assert [item for item in hidden(server, person, thread_id) if "stopped" in str(item)] == []
 
 
+@pytest.mark.parametrize("beyond", [0, 1], ids=["the message", "its mark"])
 def test_a_page_of_the_history_that_begins_with_a_stopped_message_leaves_it_out(
-    server: RunningServer, person: Person, log: list[Asked], monkeypatch: pytest.MonkeyPatch
+    server: RunningServer,
+    person: Person,
+    log: list[Asked],
+    monkeypatch: pytest.MonkeyPatch,
+    beyond: int,
 ) -> None:
     thread_id = person.new_thread()
     person.say(f"Mine is {NUMBER}", thread_id)
-    for limit in range(1, 6):
-        monkeypatch.setattr(server.app.state.server.settings, "history_items", limit)
+    for since in (1, 3, 5):  # items after what was stopped, as the next answer loads them
+        monkeypatch.setattr(server.app.state.server.settings, "history_items", since + 1 + beyond)
         person.say("And now?", thread_id)
+    assert "4111" not in told(log)
+
+
+def test_a_store_that_fails_after_a_stopped_message_lets_nothing_through(
+    server: RunningServer, person: Person, log: list[Asked]
+) -> None:
+    thread_id, add, stored = person.new_thread(), server.store.add_thread_item, list[str]()
+
+    async def failing(thread_id: str, item: Any, context: Any) -> None:
+        if "user_message" in stored:
+            raise StoreUnavailable
+        await add(thread_id, item, context)
+        stored.append(item.type)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.store, "add_thread_item", failing)
+        assert person.say(f"Mine is {NUMBER}", thread_id)[-1]["type"] == "error"
+    assert text_of(person.say("And now?", thread_id)) != ""
     assert "4111" not in told(log)
 
 
@@ -308,6 +333,23 @@ def test_what_a_guardrails_own_agent_reads_is_not_traced(
     monkeypatch.setattr(server.app.state.server, "input_guardrails", [looking])
     person.say("Hello")
     assert [one.export() for one in seen] == [None]
+
+
+def test_the_log_names_the_guardrail_and_nothing_of_the_text(
+    server: RunningServer, person: Person
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    @input_guardrail(run_in_parallel=False)
+    def looking(*_: Any) -> GuardrailFunctionOutput:
+        seen.append(facts())
+        return GuardrailFunctionOutput("Secret", tripwire_triggered=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.app.state.server, "input_guardrails", [looking])
+        person.say("Hello")
+    assert seen[0]["guardrail"] == "looking"
+    assert "Secret" not in str(seen)
 
 
 def test_a_button_without_an_entry_is_not_read(
