@@ -15,6 +15,19 @@ from chatkit.types import ErrorEvent
 
 from .errors import describe, error_event, logger, report
 
+
+class ModelStalled(TimeoutError):
+    """A provider was silent in mid-answer for MODEL_STALL seconds."""
+
+
+class TryLater(Exception):
+    """A provider that asks for a longer wait than a person should sit through."""
+
+    def __init__(self, seconds: float, status: int | None = None) -> None:
+        super().__init__(seconds)
+        self.minutes, self.status_code = max(1, round(seconds / 60)), status
+
+
 REFUSED = "cannot answer this message."
 NOT_SET_UP, UNKNOWN = "is not set up correctly.", "has no model of this name."
 TOO_LONG, BUSY, BROKEN = (
@@ -28,6 +41,8 @@ BY_KIND: list[tuple[type[Exception], str]] = [
     (sdk.MaxTurnsExceeded, "could not finish within the steps that it may take."),
     (sdk.InputGuardrailTripwireTriggered, REFUSED),
     (sdk.OutputGuardrailTripwireTriggered, REFUSED),
+    (TryLater, BUSY),
+    (ModelStalled, "broke off in mid-answer."),
     (TimeoutError, TOO_LONG),
     (openai.APITimeoutError, TOO_LONG),
     (openai.APIConnectionError, "cannot be reached right now."),
@@ -53,8 +68,16 @@ def model_failure(error: Exception) -> ErrorEvent:
         return error_event(error)
     again = status is None or status in (408, 409, 429) or status >= 500
     reference = report(error, HINTS.get(status or 0, ""))
-    text = f"The assistant {fault}{' Please try again.' * again} (Request id: {reference})"
+    later = f" in about {_minutes(error.minutes)}" if isinstance(error, TryLater) else ""
+    advice = f" Please try again{later}." * again
+    text = f"The assistant {fault}{advice} (Request id: {reference})"
     return ErrorEvent(message=text, allow_retry=again)
+
+
+def _minutes(count: int) -> str:
+    if count >= 120:
+        return f"{round(count / 60)} hours"
+    return f"{count} minutes" if count > 1 else "a minute"
 
 
 class ToolError(CustomStreamError):

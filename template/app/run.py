@@ -30,6 +30,7 @@ from .model import ModelSettings as ModelSection
 from .model import build_model, has_credentials
 from .model.offline import OfflineModel
 from .normalized import normalized
+from .retries import RetryingModel, without_retries
 from .store.base import BaseStore
 from .watched_run import WatchedRun
 
@@ -45,6 +46,7 @@ class RunSettings(ModelSection, AppSettings):
     history_items: Annotated[int, Field(gt=0)] = 20
     max_turns: Annotated[int, Field(gt=0)] = 10  # model calls in one answer
     model_timeout: Annotated[float, Field(gt=0)] = 60.0  # seconds until it begins, retries included
+    model_stall: Annotated[float, Field(gt=0)] = 60.0  # seconds of silence in mid-answer
     text_window: Annotated[float, Field(ge=0)] = 0.03  # seconds in which a model's words are joined
     openai_tracing: bool = False  # send traces of every run to OpenAI
     offline_delay: Annotated[float, Field(ge=0)] = 0.03  # seconds a word of the offline model
@@ -110,7 +112,9 @@ class AgentServer(BaseServer):
             agent = agent.clone(model_settings=chosen)
         config.group_id = about.thread.id
         assert isinstance(config.model, Model)
-        config.model = model = JoinedModel(config.model, self.settings.text_window)
+        without_retries(config)
+        patient = RetryingModel(config.model, self.settings.model_stall)
+        config.model = model = JoinedModel(patient, self.settings.text_window)
         if self.settings.is_offline and not about.thread.metadata.get("offline_notice"):
             about.thread.metadata["offline_notice"] = True
             yield ck.NoticeEvent(level="info", message=OFFLINE_NOTICE)

@@ -2,9 +2,9 @@
 
 The template's file: improvements arrive through `copier update`.
 
-What it does is what the last message asks for: "status 429", "status 500 once", "cut", "never",
-"endless", "refuse", "think", "roll dice", "call TOOL {arguments}"; anything else it repeats. Each
-word is a token.
+What it does is what the last message asks for: "status 429", "status 500 once", "status 429 after
+50" (Retry-After), "no title", "cut", "hang" (in mid-answer), "never", "endless", "refuse", "think",
+"roll dice", "call TOOL {arguments}"; anything else it repeats. Each word is a token.
 """
 
 import asyncio
@@ -100,9 +100,11 @@ def provider() -> FastAPI:
         asked.messages = asked.body.get("messages") or asked.body["input"]
         before = [entry for entry in app.state.log if entry.said == asked.said]
         app.state.log.append(asked)
-        found = re.match(r"status (\d+)( once)?", asked.said)
+        found = re.match(r"status (\d+)( once)?(?: after (\d+))?", asked.said)
         if found and not (found[2] and before):
-            return failure(int(found[1]))
+            return failure(int(found[1]), found[3] or "0")
+        if asked.said == "no title" and not asked.body.get("stream"):
+            return failure(503)
         stream = chat(asked) if "messages" in asked.body else responses(asked)
         if not asked.body.get("stream"):
             return JSONResponse(whole([json.loads(e.partition("data: ")[2]) async for e in stream]))
@@ -121,9 +123,9 @@ def whole(events: list[dict[str, Any]]) -> dict[str, Any]:
     return events[0] | {"object": "chat.completion", "choices": [choice]}
 
 
-def failure(status: int) -> JSONResponse:
+def failure(status: int, after: str = "0") -> JSONResponse:
     error = {"message": "sk-secret of somebody", "type": "x", "param": None, "code": "x"}
-    return JSONResponse({"error": error}, status, {"retry-after": "0"} if status == 429 else None)
+    return JSONResponse({"error": error}, status, {"retry-after": after} if status == 429 else None)
 
 
 async def watched(asked: Asked, stream: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -134,6 +136,8 @@ async def watched(asked: Asked, stream: AsyncIterator[str]) -> AsyncIterator[str
             asked.sent += 1
             if asked.said == "cut" and asked.sent > 8:
                 raise ConnectionAbortedError
+            if asked.said == "hang" and asked.sent > 8:
+                await asyncio.sleep(3600)
             yield event
     finally:
         asked.closed = time.monotonic()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from agents import Agent, AgentToolStreamEvent, ModelSettings, Runner, StopAtTools, function_tool
 from agents.models.chatcmpl_converter import Converter
+from agents.retry import ModelRetryAdvice
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from agents.tracing import TracingProcessor, add_trace_processor
 from chatkit import types as ck
@@ -617,6 +618,39 @@ def test_a_tool_that_the_agent_does_not_have_is_told_to_the_model(
     assert text_of(again) == "It is called otherwise."
     told = [item for item in model.calls[-1].input if item.get("call_id")]
     assert len(told) == 6  # the three calls, each with its output
+
+
+def test_one_budget_of_retries_is_for_all_of_a_turn(
+    person: Person, scripted: Callable[..., ScriptedModel]
+) -> None:
+    again = ModelRetryAdvice(suggested=True, retry_after=0)
+    busy = ModelStep.raise_error(RuntimeError("busy"), retry_advice=again)
+    call = [function_call("weather", {"city": "Oslo"}, call_id="1")]
+    model = scripted(busy, call, busy, busy, [assistant_message("Too late.")])
+    assert person.say("Hello")[-1]["type"] == "error"
+    assert len(model.calls) == 4
+
+
+def test_a_model_that_thinks_may_be_silent_for_longer_than_one_that_talks(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thought = ResponseReasoningItem(id="rs_1", type="reasoning", summary=[])
+    thinker = ScriptedModel([[thought, assistant_message("Here.")]])
+
+    async def slowly(call: Any) -> AsyncIterator[Any]:
+        given: Any = (None, "", ModelSettings(), [], None, [], None)
+        rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+        async for event in thinker.stream_response(*given, **rest):
+            yield event
+            if event.type == "response.output_item.added" and event.item.type == "reasoning":
+                await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(server.app.state.server.settings, "model_stall", 0.1)
+    scripted(ModelStep.stream(slowly))
+    assert text_of(person.say("Think")) == "Here."
 
 
 def test_no_trace_of_a_run_is_made_unless_asked_for(

@@ -53,7 +53,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("app.server.assistant", DICE)
     monkeypatch.setattr("app.server.Server.titles", None, raising=False)
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02, raising=False)
+    monkeypatch.setattr("app.retries.FIRST_DELAY", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,34 @@ def test_a_model_that_never_begins_is_given_up(
         assert log[-1].said == "never"
         wait_until(lambda: log[-1].closed is not None, 5)
         assert text_of(person.say("Hello", thread_id_of(events)))
+
+
+def test_a_model_that_falls_silent_in_mid_answer_ends_with_what_there_is(
+    standin: RunningServer, log: list[Asked]
+) -> None:
+    with serve(**credentials(standin.url), model=NAME, model_stall=0.3) as impatient:
+        events = impatient.person().say("hang")
+    assert "broke off in mid-answer. Please try again." in last_error(events)["message"]
+    updates = [e["update"] for e in events if e["type"] == "thread.item.updated"]
+    said = "".join(u["delta"] for u in updates if u["type"].endswith("text_delta"))
+    assert said.startswith("You said hang")
+    assert len(log) == 1
+    wait_until(lambda: log[0].closed is not None, 5)
+
+
+def test_a_turn_has_two_retries(person: Person, log: list[Asked]) -> None:
+    last_error(person.say("status 500"))
+    assert len(log) == 3
+
+
+def test_a_wait_that_is_long_is_told_at_once(
+    person: Person, log: list[Asked], errors: Callable[[], list[str]]
+) -> None:
+    error = last_error(person.say("status 429 after 50"))
+    assert "has too much to do. Please try again in about a minute." in error["message"]
+    assert error["allow_retry"]
+    assert len(log) == 1
+    assert "limit or quota is used up" in errors()[-1]
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -171,7 +171,7 @@ def test_nothing_that_is_said_is_sent_unless_it_is_asked_for(
 def test_turns_streams_tokens_and_errors_are_counted(
     collector: Collector, model: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.02, raising=False)
+    monkeypatch.setattr("app.retries.FIRST_DELAY", 0.02)
     with traced(collector, model, daily_turns=2) as server:
         person = server.person()
         for text in (TEXT, "status 401", "One too many"):

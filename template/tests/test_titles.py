@@ -5,23 +5,29 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from agents.testing import ScriptedModel, assistant_message
+from agents import Agent, RunContextWrapper
+from agents.testing import ModelStep, ScriptedModel, assistant_message
 
-from app.run import RunSettings
+from app.run import Context, RunSettings
 
 from .chat import Json, Person, events_of, request, thread_id_of, user_input
 from .conftest import RunningServer, serve, wait_until
+from .test_joining import Speaker
+from .test_model import NAME, credentials, standin
+
+__all__ = ["standin"]  # a fixture
 
 
 class Titling(ScriptedModel):
     """Answers what is streamed, and gives a title, after a while, to what is not."""
 
-    def __init__(self, title: Any, seconds: float) -> None:
-        super().__init__([[assistant_message(f"Answer {number}.")] for number in range(9)])
+    def __init__(self, title: Any, seconds: float, steps: Any = None) -> None:
+        answers = [[assistant_message(f"Answer {number}.")] for number in range(9)]
+        super().__init__(steps or answers)
         self.title, self.seconds, self.asked = title, seconds, 0
 
     async def get_response(self, *args: Any, **rest: Any) -> Any:
@@ -35,9 +41,9 @@ def titling(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Callable[
     monkeypatch.setattr(RunSettings, "is_offline", False)
     monkeypatch.setattr("app.titles.PATIENCE", 0.3)
 
-    def begin(title: Any = "A lost parcel", seconds: float = 0.0) -> Titling:
+    def begin(title: Any = "A lost parcel", seconds: float = 0.0, steps: Any = None) -> Titling:
         step = title if isinstance(title, Exception) else [assistant_message(title)]
-        model = Titling(step, seconds)
+        model = Titling(step, seconds, steps)
         monkeypatch.setattr(server.app.state.server, "model", model)
         return model
 
@@ -61,6 +67,72 @@ def test_the_first_answer_brings_a_title(person: Person, titling: Callable[..., 
     assert title_of(person, thread_id_of(events)) == "A lost parcel"
     again = person.say("Where is it?", thread_id_of(events))
     assert (told(again), model.asked) == ([], 1)
+
+
+def test_no_title_is_asked_for_before_the_first_text(
+    person: Person, titling: Callable[..., Titling]
+) -> None:
+    asked: list[int] = []
+
+    async def speak(call: object) -> AsyncIterator[Any]:
+        async for event in Speaker("one two")(call):
+            asked.append(model.asked)
+            yield event
+            if event.type == "response.output_text.delta":
+                return
+
+    model = titling(steps=[ModelStep.stream(speak)])
+    assert told(person.say("Where is my parcel?")) == []  # the answer was cut: it failed
+    assert set(asked) == {0}
+
+
+def test_an_answer_that_fails_asks_for_no_title(
+    standin: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.retries.FIRST_DELAY", 0.02)
+    standin.app.state.log.clear()
+    with serve(**credentials(standin.url), model=NAME) as failing:
+        assert failing.person().say("status 500")[-1]["type"] == "error"
+    assert len(standin.app.state.log) == 3
+
+
+def test_a_title_that_fails_is_not_asked_for_again(standin: RunningServer) -> None:
+    standin.app.state.log.clear()
+    with serve(**credentials(standin.url), model=NAME) as server:
+        server.person().say("no title")
+        wait_until(lambda: not server.app.state.server._naming)
+    [asked] = [asked for asked in standin.app.state.log if not asked.body.get("stream")]
+    assert asked.said == "no title"
+
+
+def test_a_title_is_given_up_where_the_answer_fails(
+    server: RunningServer, person: Person, titling: Callable[..., Titling]
+) -> None:
+    broken = ModelStep.stream(Speaker("one two three", 0.02, fails_after=2))
+    model = titling(seconds=60.0, steps=[broken])
+    events = person.say("Where is my parcel?")
+    assert events[-1]["type"] == "error"
+    wait_until(lambda: not server.app.state.server._naming)
+    assert model.asked == 1
+    assert title_of(person, thread_id_of(events)) is None
+
+
+def test_a_titler_has_the_runs_context_and_may_have_its_own_model(
+    server: RunningServer,
+    person: Person,
+    titling: Callable[..., Titling],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def instructions(ctx: RunContextWrapper[Context], _: Any) -> str:
+        return f"Name the conversation, in {ctx.context.request_context.locale}."
+
+    own = ScriptedModel([[assistant_message("A parcel that is away")]])
+    titler = Agent[Context](name="Titles", instructions=instructions, model=own)
+    monkeypatch.setattr(server.app.state.server, "titles", titler)
+    model = titling()
+    assert told(person.say("Where is my parcel?")) == ["A parcel that is away"]
+    assert model.asked == 0
+    assert own.calls[0].system_instructions == "Name the conversation, in en."
 
 
 def test_a_title_that_takes_long_is_there_at_the_next_reload(

@@ -74,8 +74,8 @@ class UsageServer(TitleServer):
         return 0 < tokens <= spent or 0 < turns <= used["turns"]
 
     async def _name(self, *args: Any) -> str:
-        _, _, context, _ = args
-        async with self._counted(context):
+        _, _, about, _ = args
+        async with self._counted(about.request_context):
             return await super()._name(*args)
 
     @asynccontextmanager
