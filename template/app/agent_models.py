@@ -12,6 +12,8 @@ from agents import Agent, Model, ModelResponse
 from agents.items import TResponseStreamEvent
 from agents.run_config import CallModelData, CallModelInputFilter, ModelInputData
 
+from .contained_tools import contain
+
 # The agent that is about to ask its model, in the task of its own run: an agent that is a tool
 # runs in another task.
 _asking: ContextVar[Agent[Any] | None] = ContextVar("asking", default=None)
@@ -53,9 +55,11 @@ class AgentModels(Model):
         return both
 
     async def get_response(self, *args: Any, **rest: Any) -> ModelResponse:
+        contain(rest["tools"] if "tools" in rest else args[3])
         return await self.now.get_response(*args, **rest)
 
     def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
+        contain(rest["tools"] if "tools" in rest else args[3])
         return self.now.stream_response(*args, **rest)
 
     def get_retry_advice(self, request: Any) -> Any:

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from .actions import STALE, Acting, Actions, ActionServer
 from .base import Events
+from .contained_tools import contain
 from .run import Context
 from .store.base import new_id
 from .widget import Widget
@@ -72,6 +73,7 @@ class ApprovalServer(ActionServer):
             raise OutdatedError from error
         for call in state.get_interruptions():
             tools = await call.agent.get_all_tools(context)
+            contain(tools)
             if not any(_offers(tool, call) for tool in tools):
                 raise OutdatedError
             state.approve(call) if approve else state.reject(call)

@@ -653,6 +653,31 @@ def test_a_model_that_thinks_may_be_silent_for_longer_than_one_that_talks(
     assert text_of(person.say("Think")) == "Here."
 
 
+@pytest.mark.parametrize("kind", [StopIteration, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_that_would_end_more_than_itself_has_failed(
+    server: RunningServer,
+    person: Person,
+    scripted: Callable[..., ScriptedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[BaseException],
+    is_async: bool,
+) -> None:
+    def count() -> str:
+        raise kind
+
+    async def count_later() -> str:
+        raise kind
+
+    tool = function_tool(count_later if is_async else count, name_override="count")
+    monkeypatch.setattr("app.server.assistant", AGENT.clone(tools=[tool]))
+    model = scripted([function_call("count", {}, call_id="1")], [assistant_message("It failed.")])
+    assert text_of(person.say("Count")) == "It failed."
+    assert "An error occurred" in str(model.calls[-1].input[-1]["output"])
+    assert "tool count failed" in caplog.text
+
+
 def test_no_trace_of_a_run_is_made_unless_asked_for(
     person: Person, scripted: Callable[..., ScriptedModel]
 ) -> None:

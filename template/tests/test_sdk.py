@@ -7,9 +7,12 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from agents import function_tool
+from agents.tool_context import ToolContext
 from chatkit import types as ck
 from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from pydantic import ValidationError
@@ -106,3 +109,17 @@ def test_the_store_is_called_by_its_parameters_names(
     expected = {("load_threads", name) for name in ("limit", "after", "order", "context")}
     expected |= {(name, "context") for name in ("load_thread", "add_thread_item")}
     assert expected <= seen
+
+
+@pytest.mark.skipif(not find_spec("app.contained_tools"), reason="no agent at this level")
+def test_a_tool_that_exits_is_no_failed_tool_for_the_sdk() -> None:
+    """As soon as this fails, `app/contained_tools.py` can go."""
+
+    @function_tool
+    async def leave() -> str:
+        raise SystemExit
+
+    context: Any = ToolContext(None, tool_name="leave", tool_call_id="1", tool_arguments="{}")
+    call: Any = leave.on_invoke_tool(context, "{}")
+    with pytest.raises(SystemExit):
+        call.send(None)
