@@ -32,6 +32,7 @@ from app.store.sqlite_file import SqliteFile
 
 from .chat import user_input
 from .conftest import RunningServer, serve, settings, wait_until
+from .test_cancellation import cancelled_at
 from .test_lease import Listener, is_speaking
 from .test_stop import Talker
 from .test_store import ME, OTHERS, a_thread, message
@@ -567,6 +568,30 @@ def test_a_database_of_another_program_is_left_alone(path: Path, errors: Errors)
     assert ask(path, "SELECT name FROM sqlite_schema") == [("threads",)]
     [line] = errors()
     assert "its tables are another program's" in line
+
+
+def test_requests_that_are_cancelled_while_the_file_is_opened_leave_no_thread(
+    tmp_path: Path,
+) -> None:
+    def workers() -> list[threading.Thread]:
+        every = threading.enumerate()
+        return [each for each in every if "_connection_worker_thread" in each.name]
+
+    async def check() -> None:
+        number, was_cancelled = 0, True
+        while was_cancelled:
+            number += 1
+            file = SqliteFile(tmp_path / f"{number}.db", 5)
+            was_cancelled = await cancelled_at(number, 2, file.open)
+            assert [*map(tuple, await file.read("SELECT 1", {}))] == [(1,)]
+            opened = workers()
+            assert len(opened) == 1 + sqlite_file.READERS
+            await file.close()
+            for thread in opened:
+                await asyncio.to_thread(thread.join, 5)
+            assert workers() == []
+
+    asyncio.run(check())
 
 
 def test_a_cancelled_write_is_done_or_not_and_leaves_nothing_open(path: Path) -> None:

@@ -94,12 +94,19 @@ class Connection:
             return list(await self._connection.execute_fetchall(statement, values))
 
 
+def _seen(task: asyncio.Task[None]) -> None:
+    """Keep asyncio from logging an error that each request which meets it logs itself."""
+    if not task.cancelled():
+        task.exception()
+
+
 class SqliteFile:
     """One connection that writes and some that read. What could not be opened is tried again."""
 
     def __init__(self, path: Path, patience: float) -> None:
         self.path, self.patience = path.absolute(), patience
-        self._opening, self._open = asyncio.Semaphore(1), AsyncExitStack()
+        self._opening: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self._connections: list[Connection] = []  # first the one that writes
         self._turns = itertools.count()
         self._inode, self._told, self._closed = 0, "", False
@@ -139,18 +146,23 @@ class SqliteFile:
     async def close(self) -> None:
         """Finish what was begun and close the connections, for good."""
         self._closed = True
-        async with self._opening:
-            await self._open.aclose()
+        if self._opening:
+            await asyncio.wait({self._opening})
+        await asyncio.shield(asyncio.create_task(self._open.aclose()))
 
     async def _opened(self) -> list[Connection]:
-        if not self._connections:
-            async with _place(self._opening, self.patience):
-                if not self._connections and not self._closed:
-                    await asyncio.to_thread(prepare, self.path, self.patience)
-                    self._connections = await self._connect()
+        """The connections. One task opens them for all: a request that is cancelled ends none."""
+        if not self._connections and not self._closed:
+            is_first = self._opening is None or self._opening.done()
+            if self._opening is None or is_first:
+                self._opening = asyncio.create_task(self._connect())
+                self._opening.add_done_callback(_seen)  # also where nobody waits for it any more
+            async with asyncio.timeout(None if is_first else self.patience):
+                await asyncio.shield(self._opening)
         return self._connections
 
-    async def _connect(self) -> list[Connection]:
+    async def _connect(self) -> None:
+        await asyncio.to_thread(prepare, self.path, self.patience)
         async with AsyncExitStack() as stack:
             opened = []
             for query_only in (0, *[1] * READERS):
@@ -159,7 +171,7 @@ class SqliteFile:
                 await connection.executescript(PRAGMAS + f"PRAGMA query_only = {query_only};")
                 opened.append(Connection(connection, self.patience))
             self._inode, self._open = self.path.stat().st_ino, stack.pop_all()
-        return opened
+        self._connections = opened
 
     def _must_be_the_same(self) -> None:
         """SQLite would go on writing into a file that has no name any more. Raises Unusable."""

@@ -3,6 +3,6 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from .memory import LIVE, counted, fresh
+from .memory import LIVE, at_rest, contended, counted, fresh
 
-__all__ = ["LIVE", "counted", "fresh"]
+__all__ = ["LIVE", "at_rest", "contended", "counted", "fresh"]

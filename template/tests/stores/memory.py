@@ -3,8 +3,8 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 # What else production asks for.
@@ -20,3 +20,13 @@ def fresh() -> dict[str, Any]:
 def counted() -> Iterator[list[str]]:
     """What a database is asked meanwhile: here there is none."""
     yield []
+
+
+@asynccontextmanager
+async def contended(_: object) -> AsyncIterator[None]:
+    """Locks that others take meanwhile: here there are none."""
+    yield
+
+
+async def at_rest(_: object) -> None:
+    """Wait until nothing is under way. Raises AssertionError for what was left behind."""

@@ -3,8 +3,9 @@
 The template's file: improvements arrive through `copier update`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib import import_module
 from io import StringIO
@@ -78,3 +79,39 @@ def counted() -> Iterator[list[str]]:
         patch.setattr(psycopg.AsyncCursor, "execute", executed)
         patch.setattr(psycopg.AsyncConnection, "_exec_command", commanded)
         yield sent
+
+
+@asynccontextmanager
+async def contended(store: Any) -> AsyncIterator[None]:
+    """Let others take the pool's lock meanwhile, again and again."""
+
+    async def others() -> None:
+        while True:
+            async with store.pool._lock:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    yield
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def at_rest(store: Any) -> None:
+    """Wait until nothing is under way. Raises AssertionError for what was left behind."""
+    for _ in range(2000):
+        counts = store.pool.get_stats()
+        if counts["pool_available"] == counts["pool_size"]:
+            break
+        await asyncio.sleep(0.001)
+    else:
+        raise AssertionError(f"Connections are missing: {counts}")
+    assert not store.pool._lock.locked()
+    ours = [each.info.backend_pid for each in store.pool._pool]
+    asked = "SELECT count(*) FROM pg_locks WHERE pid = ANY(%s) AND locktype = 'relation'"
+    async with await psycopg.AsyncConnection.connect(store.pool.conninfo) as other:
+        cursor = await other.execute(asked, [ours])
+        assert await cursor.fetchone() == (0,)
+        alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+        assert await (await other.execute(alive, [ours])).fetchone() == (len(ours),)

@@ -3,18 +3,20 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import asyncio
 import atexit
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.store.sqlite_file import Connection
+from app.store.sqlite_file import READERS, Connection
 
 # What else production asks for.
 LIVE: dict[str, Any] = {}
@@ -45,3 +47,29 @@ def counted() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Connection, "execute", executed)
         yield sent
+
+
+@asynccontextmanager
+async def contended(store: Any) -> AsyncIterator[None]:
+    """Let others take the places of the connections meanwhile, again and again."""
+
+    async def others(connection: Connection) -> None:
+        while True:
+            async with connection._places:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    tasks = [asyncio.create_task(others(each)) for each in store.file._connections for _ in "12"]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def at_rest(store: Any) -> None:
+    """Wait until nothing is under way. Raises AssertionError for what was left behind."""
+    for each in store.file._connections:
+        await each.execute("SELECT 1", {})
+        assert each._places._value == 2
+    threads = [one for one in threading.enumerate() if "_connection_worker_thread" in one.name]
+    assert len(threads) <= 1 + READERS
