@@ -13,6 +13,7 @@ from agents.items import TResponseStreamEvent
 from agents.run_config import CallModelData, CallModelInputFilter, ModelInputData
 
 from .contained_tools import contain
+from .tool_names import warn_of_collisions
 
 # The agent that is about to ask its model, in the task of its own run: an agent that is a tool
 # runs in another task.
@@ -40,6 +41,7 @@ class AgentModels(Model):
     def note(self, data: CallModelData[Any]) -> ModelInputData:
         """The `call_model_input_filter` of a run that has this model; changes nothing."""
         _asking.set(data.agent)
+        warn_of_collisions(data.agent)
         return data.model_data
 
     def noting(self, own: CallModelInputFilter | None) -> CallModelInputFilter:

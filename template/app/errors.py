@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
+from . import development
+from .development import owners_text
 from .facts import request_id
 
 logger = logging.getLogger(__package__)  # "app", unless it is mounted
@@ -100,11 +102,15 @@ def report(error: BaseException, hint: str = "") -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Type, HTTP status and own frames of an error: its text may quote a person or a key."""
+    """Type, HTTP status and own frames of an error: its text may quote a person or a key.
+
+    In development also the text of an error of the owner's, whose keys are left out.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    name, status = type(error).__qualname__, getattr(error, "status_code", "")
-    return f"{name} {status}\n{''.join(traceback.format_list(own))}".rstrip()
+    name = f"{type(error).__qualname__} {getattr(error, 'status_code', '')}".rstrip()
+    text = owners_text(error, frames) if development.is_on else ""
+    return f"{name}{': ' * bool(text)}{text}\n{''.join(traceback.format_list(own))}".rstrip()
 
 
 def _is_unforeseen(error: BaseException) -> bool:
@@ -122,9 +128,14 @@ def _raised_by_the_sdk(error: BaseException) -> bool:
 def without_values(record: logging.LogRecord) -> bool:
     """A log filter: of what an SDK says there remain the place, and an error's type and frames.
 
-    Its words may quote a person. An error that a client caused is left out.
+    Its words may quote a person. An error that a client caused is left out. Warnings about the
+    names of tools and agents stay; in development LOG_LEVEL=DEBUG shows openai-agents' words.
     """
     error = record.exc_info[1] if record.exc_info else None
     said = describe(error) if error else f"{record.module}.{record.funcName}, line {record.lineno}"
+    if development.is_about_names(record) or (
+        development.is_on and development.speaks_freely(record)
+    ):
+        said = f"{record.getMessage()} {said}" if error else record.getMessage()
     record.msg, record.args, record.exc_info = f"{record.name}: {said}", None, None
     return error is None or _is_unforeseen(error)

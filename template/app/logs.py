@@ -14,6 +14,7 @@ from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from . import development
 from .errors import describe, logger, without_values
 from .facts import facts
 
@@ -56,6 +57,7 @@ SAFE: list[Processor] = [first_line, ExceptionRenderer(lambda exc_info: describe
 
 def configure_logging(level: str, as_json: bool) -> None:
     """Send the log to stderr from `level` on; a log that is set up already stays as it is."""
+    development.is_on = not as_json
     logger.setLevel(level)
     for name in SDKS:
         sdk = logging.getLogger(name)
