@@ -5,6 +5,7 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from chatkit.types import ErrorEvent
 
@@ -61,9 +62,12 @@ class TurnLease:
             last = error_event(TurnLost()).model_dump_json(exclude_none=True)
             yield f"data: {last}\n\n".encode()
         finally:
-            renewal.cancel()
-            await asyncio.wait({renewal}, timeout=RELEASE_LIMIT)  # one on its way would come after
-            await self._give_back()
+            # A Stop may arrive just now, as the turn ends. It would cancel the release, and the
+            # person's next message would wait for the lease to expire: release it in a task.
+            release = asyncio.create_task(self._end(renewal))
+            while not release.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({release})
 
     async def _renew(self, turn: asyncio.Task[None]) -> None:
         """Renew until cancelled. Where that cannot be done the turn is ended, as a Stop ends it."""
@@ -89,6 +93,11 @@ class TurnLease:
                 logger.warning("a lease could not be renewed: %s", type(error).__name__)
                 self.lost = loop.time() >= expires
         turn.cancel()
+
+    async def _end(self, renewal: asyncio.Task[None]) -> None:
+        renewal.cancel()
+        await asyncio.wait({renewal}, timeout=RELEASE_LIMIT)  # one on its way would come after
+        await self._give_back()
 
     async def _give_back(self) -> None:
         generation, self.lease.generation = self.lease.generation, None

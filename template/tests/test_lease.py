@@ -5,13 +5,20 @@ The template's file: improvements arrive through `copier update`.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
+from chatkit.types import ThreadMetadata
+
+from app.context import RequestContext
+from app.lease import TurnLease
+from app.store import open_store
+from app.store.base import BaseStore, Lease, begin_request
 
 from .chat import Json, Person, events_of, request, thread_id_of, user_input
-from .conftest import RunningServer, serve, wait_until
+from .conftest import RunningServer, serve, settings, wait_until
 from .test_stop import Talker
 
 BUSY = "Another answer in this conversation is still being written. Please try again after it."
@@ -237,3 +244,42 @@ def test_a_turn_that_another_overtook_adds_nothing(
     assert kinds == ["user_message", "user_message"]
     second.stop()
     assert errors() == []
+
+
+def test_a_turn_that_is_stopped_at_any_moment_gives_its_lease_back() -> None:
+    """Also in its last one, when the answer is whole and the lease is on its way back."""
+    context = RequestContext(user_id="ada")
+
+    async def words() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"word"
+            await asyncio.sleep(0)
+
+    async def cancelled_after(resumed: int, store: BaseStore, thread_id: str) -> bool:
+        turn = TurnLease(store, Lease(30.0), context)
+        assert await turn.take(thread_id, 0) is None, f"the one stopped before has it: {resumed}"
+
+        async def answer() -> None:
+            async for _ in turn.hold(words()):
+                pass
+
+        task = asyncio.create_task(answer())
+        for _ in range(resumed):
+            await asyncio.sleep(0)
+        ended = task.done()
+        task.cancel()
+        await asyncio.wait({task})
+        return ended
+
+    async def every_moment() -> None:
+        async with open_store(settings()) as store:
+            begin_request()
+            thread_id = store.generate_thread_id(context)
+            new = ThreadMetadata(id=thread_id, created_at=datetime.now())
+            await store.save_thread(new, context)
+            resumed = 1
+            while not await cancelled_after(resumed, store, thread_id):
+                resumed += 1
+            assert resumed > 3
+
+    asyncio.run(every_moment())

@@ -285,8 +285,6 @@ def test_a_stop_while_a_guardrail_reads_lets_nothing_through(
         thread_id = thread_id_of(person.say(f"Mine is {NUMBER}"))
         about = {"thread_id": thread_id, "item_id": items(person, thread_id)[0]["id"]}
         body = request("threads.retry_after_item", **about)
-    # A Stop that arrives as the turn ends leaves the lease to expire.
-    monkeypatch.setattr(server.app.state.server.settings, "turn_lease", 1.0)
     slow = Slow()
     guardrail = input_guardrail(name="slow", run_in_parallel=False)(slow)
     with monkeypatch.context() as patch:
