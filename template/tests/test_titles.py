@@ -4,7 +4,7 @@ The template's file: improvements arrive through `copier update`.
 """
 
 import asyncio
-import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -176,6 +176,7 @@ def test_a_persons_own_title_wins(
     server: RunningServer, person: Person, titling: Callable[..., Titling], seconds: float
 ) -> None:
     model = titling(seconds=seconds)
+    person.ask("threads.list")  # a visitor's cookie has to be there before the second request
     store = server.store
     add = store.add_thread_item
 
@@ -232,13 +233,22 @@ def test_who_leaves_while_a_title_is_thought_of_stops_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer is whole: the model is not told, in later turns, that somebody cancelled it."""
-    titling(seconds=60.0)
+    waits = threading.Event()
+
+    async def think(*given: Any) -> str:
+        await given[-1].wait()  # until the answer has ended
+        waits.set()
+        await asyncio.sleep(60)
+        return ""
+
+    titling()
+    monkeypatch.setattr(server.app.state.server, "_name", think)
     monkeypatch.setattr("app.titles.PATIENCE", 60.0)
     body = request("threads.create", input=user_input("Where is my parcel?"))
     with person.http.stream("POST", "/chatkit", json=body) as response:
         events = events_of(response)
         thread_id = next(events)["thread"]["id"]
-        next(e for e in events if "done" in e["type"] and "Answer 0." in json.dumps(e))
+        assert waits.wait(10)
     wait_until(lambda: not server.app.state.turns)
     kinds = [item.type for item in server.stored(person, thread_id)]
     assert kinds == ["user_message", "assistant_message"]
