@@ -318,6 +318,25 @@ def test_a_guardrail_that_fails_lets_nothing_through(
     assert "The lamp" not in told(log)
 
 
+def test_a_guardrail_that_takes_too_long_lets_nothing_through(
+    server: RunningServer, person: Person, log: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @input_guardrail(run_in_parallel=False)
+    async def endless(*_: Any) -> GuardrailFunctionOutput:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    thread_id = person.new_thread()
+    log.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.app.state.server, "input_guardrails", [endless])
+        patch.setattr(server.app.state.server.settings, "model_timeout", 0.05)
+        last = person.say("The lamp", thread_id)[-1]
+    assert "took too long" in last["message"]
+    person.say("And now?", thread_id)
+    assert "The lamp" not in told(log)
+
+
 def test_what_a_guardrails_own_agent_reads_is_not_traced(
     server: RunningServer, person: Person, log: list[Asked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
