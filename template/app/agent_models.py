@@ -13,7 +13,7 @@ from agents.items import TResponseStreamEvent
 from agents.run_config import CallModelData, CallModelInputFilter, ModelInputData
 
 from .contained_tools import contain
-from .tool_names import warn_of_collisions
+from .tool_names import warn_of_collisions, with_valid_name
 
 # The agent that is about to ask its model, in the task of its own run: an agent that is a tool
 # runs in another task.
@@ -39,9 +39,10 @@ class AgentModels(Model):
         return self.model_of(_asking.get())
 
     def note(self, data: CallModelData[Any]) -> ModelInputData:
-        """The `call_model_input_filter` of a run that has this model; changes nothing."""
+        """The `call_model_input_filter` of a run that has this model."""
         _asking.set(data.agent)
         warn_of_collisions(data.agent)
+        data.model_data.input = [with_valid_name(item) for item in data.model_data.input]
         return data.model_data
 
     def noting(self, own: CallModelInputFilter | None) -> CallModelInputFilter:

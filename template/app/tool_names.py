@@ -3,6 +3,7 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+import re
 from collections import Counter
 from hashlib import sha256
 from typing import Any
@@ -12,6 +13,7 @@ from agents.util import _transforms
 
 from .errors import logger
 
+VALID = re.compile("[a-zA-Z0-9_-]{1,64}")
 _plain_name = _transforms.transform_string_function_style
 _checked: set[str] = set()
 
@@ -44,3 +46,17 @@ def warn_of_collisions(agent: Agent[Any]) -> None:
         if count > 1:
             told = "agent %r has %d tools or hand-offs of the name %r: only the last can be called"
             logger.warning(told, agent.name, count, name)
+
+
+def with_valid_name(item: Any) -> Any:
+    """Give a tool's call in a model's input a name that providers accept.
+
+    A model may call a tool that it made up, such as `functions.weather`. Providers refuse a
+    request with such a name in its history, and so every later turn of the thread.
+    """
+    if not isinstance(item, dict) or item.get("type") != "function_call":
+        return item
+    name = str(item.get("name"))
+    if VALID.fullmatch(name):
+        return item
+    return item | {"name": re.sub("[^a-zA-Z0-9_-]", "_", name)[:64] or "unknown"}

@@ -653,6 +653,24 @@ def test_a_model_that_thinks_may_be_silent_for_longer_than_one_that_talks(
     assert text_of(person.say("Think")) == "Here."
 
 
+@pytest.mark.parametrize(
+    ("made_up", "told"),
+    [("functions.weather", "functions_weather"), ("天气", "__"), ("", "unknown")],
+)
+def test_a_made_up_name_that_no_provider_takes_is_not_sent_back(
+    person: Person, scripted: Callable[..., ScriptedModel], made_up: str, told: str
+) -> None:
+    said = [assistant_message(text) for text in ("Sorry.", "Hello.")]
+    model = scripted([function_call(made_up, {}, call_id="1")], *([one] for one in said))
+    events = person.say("The weather?")
+    assert text_of(events) == "Sorry."
+    person.say("Hello", thread_id_of(events))
+    for call in list(model.calls)[1:]:
+        assert [item["name"] for item in call.input if item.get("type") == "function_call"] == [
+            told
+        ]
+
+
 @pytest.mark.parametrize("kind", [StopIteration, SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_tool_that_would_end_more_than_itself_has_failed(
