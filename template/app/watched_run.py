@@ -16,6 +16,8 @@ from .history import of_tools, tool_record
 
 CUT = "This was stopped. It is not known whether it was done."  # of what a person had approved
 OUTPUT = "function_call_output"
+# The items of a run after which its model is asked.
+BEFORE_MODEL = ("tool_call_output_item", "handoff_output_item", "mcp_approval_response_item")
 CLEANUP_LIMIT = 2.0  # seconds for the provider's connection to close after a Stop
 
 
@@ -69,7 +71,7 @@ class WatchedRun:
                     self._context.client_tool_call = None
                 return
             if event.type == "run_item_stream_event":
-                self._waits = event.item.type in ("tool_call_output_item", "handoff_output_item")
+                self._waits = event.item.type in BEFORE_MODEL
                 if write := self._keep(event.item.to_input_item()):
                     await asyncio.shield(write)  # the tool has acted: a Stop comes too late
             elif event.type == "raw_response_event":

@@ -526,6 +526,22 @@ def test_a_hosted_mcp_tool_waits_for_a_yes_too(
     assert (told["approval_request_id"], told["approve"]) == ("mcpr_1", approve)
 
 
+def test_a_model_that_never_begins_after_a_hosted_tools_yes_is_given_up(
+    server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: object) -> Any:
+        await asyncio.sleep(60)
+        yield
+
+    monkeypatch.setattr("app.server.assistant", assistant.clone(tools=[PAYING]))
+    monkeypatch.setattr(server.app.state.server.settings, "model_timeout", 0.3)
+    script(server, calls(to_pay(1)), ModelStep.stream(never))
+    events = person.say("Pay it")
+    [card] = done(events, "widget")
+    told = answer(person, thread_id_of(events), card, True)[-1]
+    assert "took too long" in told["message"]
+
+
 def test_a_question_of_an_mcp_server_that_is_gone_says_that_it_is_too_old(
     server: RunningServer, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
