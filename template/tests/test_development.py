@@ -13,7 +13,7 @@ import pytest
 from agents import Agent, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 
-from app import development
+from app import development, tool_names
 from app.run import RunSettings
 
 from .chat import Person, text_of
@@ -100,6 +100,11 @@ def test_hand_offs_keep_apart_whose_names_have_no_latin_letters(person: Person, 
     assert len({*names}) == len(names) >= 5
     assert "transfer_to_plain_one" in names
     assert all(name.isascii() for name in names)
+
+
+def test_the_sdk_still_makes_one_name_of_two_that_are_not_latin() -> None:
+    """As soon as this fails, `_unique_name` in `app/tool_names.py` can go."""
+    assert tool_names._plain_name("退款") == tool_names._plain_name("物流")
 
 
 def test_names_that_several_tools_share_are_in_the_log(
