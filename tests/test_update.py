@@ -180,7 +180,7 @@ def test_pending_migrations_are_told_by_the_database_itself(
         said = run(sys.executable, "-c", script, cwd=project, PATH=path, DATABASE_URL=url)
         return said.strip()
 
-    assert told() == "0003 is pending in your database: `uv run alembic upgrade head`"
+    assert told() == "0004 is pending in your database: `uv run alembic upgrade head`"
     run(stand_in(), "-m", "alembic", "upgrade", "head", cwd=project, DATABASE_URL=url)
     assert told() == "none is pending"
 

@@ -22,6 +22,7 @@ from .store.base import BaseStore, Lease, TurnLost, begin_request, is_thread_id
 
 PERSIST_LIMIT = 5.0  # seconds to store a partial answer after a Stop
 TOO_MANY = "Other answers are still being written to you. Please try again after one of them."
+PAGES = ("items.list", "threads.get_by_id")  # requests that send the client a page of items
 Events = AsyncIterator[ck.ThreadStreamEvent]
 
 
@@ -49,7 +50,9 @@ class BaseServer(ChatKitServer[RequestContext]):
         if is_thread_id(thread_id):  # another one is a text of the client's
             facts().update(thread_id=thread_id)
         lease = Lease(self.settings.turn_lease)
-        begin_request(lease if ck.is_streaming_req(parsed) else None)
+        begin_request(
+            lease if ck.is_streaming_req(parsed) else None, for_client=parsed.type in PAGES
+        )
         await check(self, parsed, context)
         # As super().process() goes on; it would build its validator on every request (3.4 ms).
         if not ck.is_streaming_req(parsed):

@@ -3,10 +3,15 @@
 The template's file: improvements arrive through `copier update`.
 """
 
+from datetime import datetime
+from typing import Any
+
 import pytest
+from chatkit import types as ck
 
 from .cases import a_thread_of, cases, request_types
 from .chat import Person, events_of, text_of, thread_id_of
+from .conftest import RunningServer
 
 STREAMS = {"threads.create", "threads.add_user_message", "threads.retry_after_item"}
 JSON = {
@@ -77,6 +82,25 @@ def test_threads_are_paged_newest_first(person: Person) -> None:
     assert [thread["id"] for thread in first["data"] + rest["data"]] == made[::-1]
     assert first["has_more"]
     assert not rest["has_more"]
+    assert rest.get("after") is None
+
+
+def test_pages_of_items_hold_no_hidden_ones_and_are_never_empty(
+    server: RunningServer, person: Person
+) -> None:
+    thread_id, _ = a_thread_of(person)
+    shown = [item["id"] for item in person.items(thread_id)]
+    context = server.context_of(person)
+    about: Any = {"thread_id": thread_id, "content": "hidden"}
+    for number in range(30):
+        item = ck.HiddenContextItem(id=f"hidden_{number}", created_at=datetime.now(), **about)
+        server.run(server.store.add_thread_item(thread_id, item, context))
+
+    page = person.ask("items.list", thread_id=thread_id, limit=20, order="desc")
+    assert sorted(item["id"] for item in page["data"]) == sorted(shown)
+    assert (page["has_more"], page.get("after")) == (False, None)
+    thread = person.ask("threads.get_by_id", thread_id=thread_id)
+    assert not thread["items"]["has_more"]
 
 
 def test_a_rename_and_a_delete_are_kept(person: Person) -> None:

@@ -339,7 +339,7 @@ def test_items_are_paged_in_the_order_in_which_they_were_added() -> None:
                 page = await store.load_thread_items(thread.id, after, 3, order, ME)
                 found += [item.id for item in page.data]
                 after, more = page.after, page.has_more
-                assert after == found[-1]
+                assert after == (found[-1] if more else None)
             assert found == expected
         with pytest.raises(CursorError):
             await store.load_thread_items(thread.id, "msg_unknown", 3, "asc", ME)
@@ -360,6 +360,62 @@ def test_a_page_of_threads_continues_where_the_thread_at_the_cursor_was_deleted(
         assert ids == [thread.id for thread in reversed(threads)]
         with pytest.raises(CursorError):
             await store.load_threads(3, "thr_nonsense", "desc", ME)
+
+    with_store(check)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_of_items_continues_where_the_item_at_the_cursor_was_deleted(order: Any) -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        ids = [new_id("message") for _ in range(6)]
+        for item_id in ids:
+            await store.add_thread_item(thread.id, message(thread, id=item_id), ME)
+        first = await store.load_thread_items(thread.id, None, 3, order, ME)
+        assert first.after is not None
+        await store.delete_thread_item(thread.id, first.after, ME)
+        rest = await store.load_thread_items(thread.id, first.after, 3, order, ME)
+        found = [item.id for item in first.data + rest.data]
+        assert found == (ids if order == "asc" else ids[::-1])
+        for item_id in ids[:5] if order == "asc" else ids[1:]:
+            if item_id != first.after:
+                await store.delete_thread_item(thread.id, item_id, ME)
+        last = await store.load_thread_items(thread.id, found[-1], 3, order, ME)
+        assert (last.data, last.has_more, last.after) == ([], False, None)
+
+    with_store(check)
+
+
+def hidden_ones(thread: ck.ThreadMetadata) -> list[ck.ThreadItem]:
+    base: Any = {"thread_id": thread.id, "created_at": NOW}
+    return [
+        ck.HiddenContextItem(id=new_id("message"), content={"call": 'a "quote" and \0'}, **base),
+        ck.SDKHiddenContextItem(id=new_id("message"), content="hidden", **base),
+    ]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_for_the_client_leaves_hidden_items_out_and_a_models_does_not(order: Any) -> None:
+    quoted = '"type":"hidden_context_item"'
+
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        await store.save_thread(thread, ME)
+        items: list[ck.ThreadItem] = []
+        for _ in range(3):
+            items += [*hidden_ones(thread), message(thread, quoted), *hidden_ones(thread)]
+        for item in items:
+            await store.add_thread_item(thread.id, item, ME)
+        in_order = items if order == "asc" else items[::-1]
+        assert (await store.load_thread_items(thread.id, None, 99, order, ME)).data == in_order
+        begin_request(for_client=True)
+        shown = [item for item in in_order if item.type == "assistant_message"]
+        first = await store.load_thread_items(thread.id, None, 2, order, ME)
+        assert (first.data, first.has_more) == (shown[:2], True)
+        rest = await store.load_thread_items(thread.id, first.after, 2, order, ME)
+        assert (rest.data, rest.has_more, rest.after) == (shown[2:], False, None)
+        begin_request()
 
     with_store(check)
 

@@ -17,7 +17,7 @@ from chatkit.types import FeedbackKind, ThreadMetadata
 from ..context import RequestContext
 
 _FIELDS = set(ThreadMetadata.model_fields)
-_THREAD_ID = re.compile(r"thr_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
+_ID = re.compile(r"[a-z]+_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 _last_ms = 0
 
@@ -109,19 +109,34 @@ class BaseStore(Store[RequestContext]):
 
 def is_thread_id(cursor: str) -> bool:
     """Whether `cursor` sorts among thread ids, also when its thread is gone."""
-    return _THREAD_ID.fullmatch(cursor) is not None
+    return cursor.startswith("thr_") and is_own_id(cursor)
+
+
+def is_own_id(cursor: str) -> bool:
+    """Whether `new_id` may have made it: its last 32 digits then sort by creation."""
+    return _ID.fullmatch(cursor) is not None
 
 
 # A turn loads its thread once and the SDK saves the whole of it at the end. What the request
 # has loaded is kept here, so that a save writes only what the request itself changed.
 _loaded: ContextVar[dict[str, ThreadMetadata | str] | None] = ContextVar("loaded", default=None)
 _lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
+_for_client: ContextVar[bool] = ContextVar("for_client", default=False)
 
 
-def begin_request(lease: Lease | None = None) -> None:
-    """Forget what was loaded: call it once at the start of each request; `lease` is a turn's."""
+def begin_request(lease: Lease | None = None, *, for_client: bool = False) -> None:
+    """Forget what was loaded: call it once at the start of each request; `lease` is a turn's.
+
+    `for_client` leaves hidden items out of the pages of this request. A model needs them.
+    """
     _loaded.set({})
     _lease.set(lease)
+    _for_client.set(for_client)
+
+
+def is_for_client() -> bool:
+    """Whether pages of items go to the client, who must not see hidden ones."""
+    return _for_client.get()
 
 
 def held_generation(thread_id: str) -> int | None:

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from chatkit.store import NotFoundError
-from chatkit.types import Attachment, FeedbackKind, Page, ThreadItem, ThreadMetadata
+from chatkit.types import (
+    Attachment,
+    FeedbackKind,
+    HiddenContextItem,
+    Page,
+    SDKHiddenContextItem,
+    ThreadItem,
+    ThreadMetadata,
+)
 
 from ..config import Section
 from ..context import RequestContext
@@ -22,6 +30,8 @@ from .base import (
     BaseStore,
     TurnLost,
     held_generation,
+    is_for_client,
+    is_own_id,
     is_thread_id,
     lease_of_new_thread,
     merge,
@@ -29,6 +39,8 @@ from .base import (
     remember,
     remembered,
 )
+
+HIDDEN = HiddenContextItem | SDKHiddenContextItem
 
 Row = TypeVar("Row", ThreadMetadata, ThreadItem)
 
@@ -153,15 +165,14 @@ class MemoryStore(BaseStore):
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
     ) -> Page[ThreadItem]:
-        if (thread := self._owned(context).threads.get(thread_id)) is None:
-            if after is not None:
-                raise CursorError(after)
-            return Page()
-        ids = list(reversed(thread.items) if order == "desc" else thread.items)
-        if after not in (None, *ids):
-            raise CursorError(after)
-        ids = ids[ids.index(after) + 1 :] if after else ids
-        return _page([thread.items[item_id] for item_id in ids[: limit + 1]], limit)
+        thread = self._owned(context).threads.get(thread_id)
+        items = list(thread.items.values()) if thread else []
+        if after is not None:
+            place = _place(items, after, order)
+            items = items[:place] if order == "desc" else items[place:]
+        if is_for_client():
+            items = [item for item in items if not isinstance(item, HIDDEN)]
+        return _page((items[::-1] if order == "desc" else items)[: limit + 1], limit)
 
     async def add_thread_item(
         self, thread_id: str, item: ThreadItem, context: RequestContext
@@ -208,10 +219,21 @@ class MemoryStore(BaseStore):
             raise NotFoundError(attachment_id)
 
 
+def _place(items: list[ThreadItem], after: str, order: str) -> int:
+    """The place in the thread that a cursor stands for, also where its item is gone."""
+    for place, item in enumerate(items):
+        if item.id == after:
+            return place if order == "desc" else place + 1
+    if not is_own_id(after):
+        raise CursorError(after)
+    before = (place for place, item in enumerate(items, 1) if item.id[-32:] < after[-32:])
+    return max(before, default=0)
+
+
 def _page(rows: list[Row], limit: int) -> Page[Row]:
     """The first `limit` of `rows`, copied; one row more than that tells that there is more."""
-    data = [row.model_copy(deep=True) for row in rows[:limit]]
-    return Page(data=data, has_more=len(rows) > limit, after=data[-1].id if data else None)
+    data, has_more = [row.model_copy(deep=True) for row in rows[:limit]], len(rows) > limit
+    return Page(data=data, has_more=has_more, after=data[-1].id if has_more else None)
 
 
 @asynccontextmanager

@@ -23,6 +23,8 @@ from .base import (
     BaseStore,
     TurnLost,
     held_generation,
+    is_for_client,
+    is_own_id,
     is_thread_id,
     lease_of_new_thread,
     remember,
@@ -152,8 +154,9 @@ class PostgresStore(BaseStore, Retention):
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
     ) -> Page[ThreadItem]:
-        statement = sql.ITEMS[order, after is not None]
-        values = {"thread": thread_id, "after": after, "rows": limit + 1}
+        statement = sql.ITEMS[order, after is not None, is_for_client()]
+        own = is_own_id(after or "")
+        values = {"thread": thread_id, "after": after, "own": own, "rows": limit + 1}
         rows = await self._rows(statement, context, **values)
         if after is not None and not rows:
             raise CursorError(after)

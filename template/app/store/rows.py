@@ -48,5 +48,5 @@ def as_json(value: Any) -> str:
 
 def page_of(rows: Sequence[Row], limit: int) -> Page[Row]:
     """The first `limit` of `rows`; one row more than that tells that there is more."""
-    data = list(rows[:limit])
-    return Page(data=data, has_more=len(rows) > limit, after=data[-1].id if data else None)
+    data, has_more = list(rows[:limit]), len(rows) > limit
+    return Page(data=data, has_more=has_more, after=data[-1].id if has_more else None)

@@ -6,7 +6,7 @@ The template's file: improvements arrive through `copier update`.
 from pathlib import Path
 from threading import Lock
 
-HEAD = "0003"  # the newest revision; what this version of the application needs
+HEAD = "0004"  # the newest revision; what this version of the application needs
 FOREIGN = (
     "its tables are another program's: name another database, or a schema of its own, "
     "in DATABASE_URL (postgresql://…/name?options=-csearch_path%3Dchat)"

@@ -22,6 +22,8 @@ from .base import (
     BaseStore,
     TurnLost,
     held_generation,
+    is_for_client,
+    is_own_id,
     is_thread_id,
     lease_of_new_thread,
     remember,
@@ -142,10 +144,11 @@ class SqliteStore(BaseStore, Retention):
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
     ) -> Page[ThreadItem]:
-        statement = sql.ITEMS[order, after is not None]
-        values = {"thread": thread_id, "after": after, "rows": limit + 1}
+        statement = sql.ITEMS[order, after is not None, is_for_client()]
+        own = is_own_id(after or "")
+        values = {"thread": thread_id, "after": after, "own": own, "rows": limit + 1}
         rows = await self._read(statement, context, **values)
-        if after is not None and not rows:  # the end of the thread, or an unknown cursor
+        if after is not None and not rows and not own:  # the end, or no item's id
             found = await self._read(sql.LOAD_ITEM, context, thread=thread_id, item=after)
             if not found:
                 raise CursorError(after)

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from .sqlite_statements import NOW
+from .sqlite_statements import NOW, SHOWN
 
 APPLICATION = 0x43484154  # marks the file as one of ours, where SQLite has a field for that
 NEWER = "a newer version of this application wrote it: update this one, or name another file"
@@ -99,6 +99,11 @@ UPGRADES: list[list[str]] = [
             last_turn TEXT NOT NULL,
             PRIMARY KEY (org_id, user_id, day)
         ) STRICT
+        """,
+    ],
+    [
+        f"""
+        CREATE INDEX items_shown ON items (org_id, user_id, thread_id, seq) WHERE {SHOWN}
         """,
     ],
 ]

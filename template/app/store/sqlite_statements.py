@@ -139,20 +139,33 @@ def _threads(order: str, where: str) -> str:
     """
 
 
-def _items(order: str, where: str) -> str:
+# As the index items_shown has it, word for word: SQLite compares the texts.
+SHOWN = "json_extract(data, '$.type') NOT IN ('hidden_context_item', 'sdk_hidden_context')"
+
+
+def _items(order: str, where: str, is_for_client: bool) -> str:
+    shown = ("INDEXED BY items_shown", f"AND {SHOWN}") if is_for_client else ("", "")
     return f"""
-        SELECT data FROM items
-        WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread {where}
+        SELECT data FROM items {shown[0]}
+        WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread {shown[1]} {where}
         ORDER BY seq {order} LIMIT :rows
     """
 
 
-_CURSOR = """(
+_THE_ITEM = """
     SELECT seq FROM items
     WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread AND id = :after
-)"""
+"""
+# An item that is gone stood after those whose ids are older, if its id is one of ours (`own`).
+_OLDER = """
+    SELECT max(seq) FROM items
+    WHERE (org_id, user_id) = (:org, :user) AND thread_id = :thread
+        AND substr(id, -32) < substr(:after, -32)
+"""
+_AFTER = f"coalesce(({_THE_ITEM}), CASE WHEN :own THEN coalesce(({_OLDER}), -1) END)"
+_BEFORE_IT = f"coalesce(({_THE_ITEM}), CASE WHEN :own THEN coalesce(({_OLDER}) + 1, -1) END)"
 
-# By order, and whether the page follows a cursor.
+# By order, and whether the page follows a cursor; items also by whether it is for the client.
 THREADS = {
     ("asc", False): _threads("ASC", ""),
     ("desc", False): _threads("DESC", ""),
@@ -160,10 +173,10 @@ THREADS = {
     ("desc", True): _threads("DESC", "AND id < :after"),
 }
 ITEMS = {
-    ("asc", False): _items("ASC", ""),
-    ("desc", False): _items("DESC", ""),
-    ("asc", True): _items("ASC", f"AND seq > {_CURSOR}"),
-    ("desc", True): _items("DESC", f"AND seq < {_CURSOR}"),
+    (order, follows, is_for_client): _items(order, where if follows else "", is_for_client)
+    for order, where in (("asc", f"AND seq > {_AFTER}"), ("desc", f"AND seq < {_BEFORE_IT}"))
+    for follows in (False, True)
+    for is_for_client in (False, True)
 }
 
 

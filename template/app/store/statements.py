@@ -181,27 +181,40 @@ def _threads(order: str, where: str) -> str:
     """
 
 
-def _items(order: str, where: str) -> str:
+def _items(order: str, where: str, is_for_client: bool) -> str:
+    shown = "AND NOT is_hidden(data)" if is_for_client else ""
     return f"""
         SELECT data::text FROM items
-        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s {where}
+        WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s {shown} {where}
         ORDER BY seq {order} LIMIT %(rows)s
     """
 
 
-def _items_after(order: str, beyond: str) -> str:
+_THE_ITEM = """
+    SELECT seq FROM items
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s AND id = %(after)s
+"""
+# An item that is gone stood after those whose ids are older, if its id is one of ours (`own`).
+_OLDER = """
+    SELECT max(seq) FROM items
+    WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s
+        AND right(id, 32) < right(%(after)s, 32)
+"""
+
+
+def _items_after(order: str, beyond: str, is_for_client: bool) -> str:
     """No row says that the cursor is unknown; one row without a text, that nothing follows it."""
+    gone = f"({_OLDER}) + 1" if order == "desc" else f"({_OLDER})"
+    following = _items(order, f"AND seq {beyond} cursor.seq", is_for_client)
     return f"""
         SELECT following.data FROM (
-            SELECT seq FROM items
-            WHERE (org_id, user_id) = (%(org)s, %(user)s) AND thread_id = %(thread)s
-                AND id = %(after)s
+            SELECT coalesce(({_THE_ITEM}), CASE WHEN %(own)s THEN coalesce({gone}, -1) END) AS seq
         ) AS cursor
-        LEFT JOIN LATERAL ({_items(order, f"AND seq {beyond} cursor.seq")}) AS following ON true
+        LEFT JOIN LATERAL ({following}) AS following ON true WHERE cursor.seq IS NOT NULL
     """
 
 
-# By order, and whether the page follows a cursor.
+# By order, and whether the page follows a cursor; items also by whether it is for the client.
 THREADS = {
     ("asc", False): _threads("ASC", ""),
     ("desc", False): _threads("DESC", ""),
@@ -209,8 +222,10 @@ THREADS = {
     ("desc", True): _threads("DESC", "AND id < %(after)s"),
 }
 ITEMS = {
-    ("asc", False): _items("ASC", ""),
-    ("desc", False): _items("DESC", ""),
-    ("asc", True): _items_after("ASC", ">"),
-    ("desc", True): _items_after("DESC", "<"),
+    (order, follows, is_for_client): _items_after(order, beyond, is_for_client)
+    if follows
+    else _items(order, "", is_for_client)
+    for order, beyond in (("asc", ">"), ("desc", "<"))
+    for follows in (False, True)
+    for is_for_client in (False, True)
 }

@@ -50,7 +50,7 @@ def _script() -> str:
 def _spread(connection: psycopg.Connection, partitions: int) -> None:
     """Make the tables once more, as a database of many owners would have them."""
     connection.execute(f"DROP TABLE {', '.join(TABLES)}".encode())
-    versions = ("0001_conversations", "0002_feedback", "0003_usage")
+    versions = ("0001_conversations", "0002_feedback", "0003_usage", "0004_hidden_items")
     for statement in chain(*(import_module(f"migrations.versions.{v}").UP for v in versions)):
         by_owner = " PARTITION BY HASH (org_id, user_id)" * ("CREATE TABLE" in statement)
         connection.execute(f"{statement}{by_owner}".encode())
