@@ -34,7 +34,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from app.agent import assistant
-from app.context import RequestContext
+from app.core.context import RequestContext
 
 HISTORY = 20  # items the model is given: what the project's settings say by default
 
@@ -72,13 +72,14 @@ class ScriptedModel(Model):
 
 def product() -> FastAPI:
     """The rendered project's application; only its model is another one."""
-    from app.main import create_app
-    from app.settings import Settings
-    from tests.people import SETTINGS, newcomer
-    from tests.stores import fresh
+    from app.core.application import create_app
+    from app.core.settings import Settings
+    from app.server import Server
+    from tests.core.auth_styles import SETTINGS, newcomer
+    from tests.core.stores import fresh
 
     settings: Any = Settings
-    app = create_app(settings(_env_file=None, **SETTINGS, **fresh()))
+    app = create_app(Server, settings=settings(_env_file=None, **SETTINGS, **fresh()))
     people.append(newcomer())
     opened = app.router.lifespan_context
 
@@ -134,7 +135,7 @@ class MendedServer(BareServer):
 
 def bare(kind: type[BareServer] = BareServer) -> FastAPI:
     """The endpoint as the SDK's guide writes it, for one person."""
-    from app.store.memory import MemoryStore
+    from app.core.store.memory import MemoryStore
 
     app, server = FastAPI(), kind(MemoryStore())
 

@@ -30,12 +30,12 @@ sys.path.insert(0, str(ROOT / "template"))
 
 from chatkit import types as ck  # noqa: E402
 
-from app.context import RequestContext  # noqa: E402
-from app.store import sqlite_statements as sql  # noqa: E402
-from app.store.rows import ITEM, as_json  # noqa: E402
-from app.store.sqlite import SqliteSettings, SqliteStore, open_store  # noqa: E402
-from app.store.sqlite_file import PRAGMAS  # noqa: E402
-from app.store.sqlite_schema import prepare  # noqa: E402
+from app.core.context import RequestContext  # noqa: E402
+from app.core.store.sql.rows import ITEM, as_json  # noqa: E402
+from app.core.store.sqlite import statements as sql  # noqa: E402
+from app.core.store.sqlite.file import PRAGMAS  # noqa: E402
+from app.core.store.sqlite.schema import prepare  # noqa: E402
+from app.core.store.sqlite.store import SqliteSettings, SqliteStore, open_store  # noqa: E402
 
 ME = RequestContext(user_id="me")
 NOW = datetime(2026, 1, 2, 3, 4, 5)

@@ -37,14 +37,14 @@ from public_way import PublicStore
 from report import Row, table
 from store_methods import NOW, methods, opened
 
-from app.base import BaseServer
-from app.config import AppSettings
-from app.context import RequestContext
-from app.store.base import new_id
-from app.store.embedded import embedded_server
-from app.store.postgres import PostgresStore
-from app.store.rows import as_json
-from app.store.schema import migrate
+from app.core.chat_server import BaseServer
+from app.core.config import AppSettings
+from app.core.context import RequestContext
+from app.core.store.base import new_id
+from app.core.store.embedded import embedded_server
+from app.core.store.postgres.schema import migrate
+from app.core.store.postgres.store import PostgresStore
+from app.core.store.sql.rows import as_json
 
 PEOPLE = 50  # turns at once
 HISTORY = 20  # items that a turn reads

@@ -17,10 +17,10 @@ sys.path.insert(0, str(sqlite.ROOT / "template"))
 
 from chatkit import types as ck
 
-from app.store import statements as sql
-from app.store.base import begin_request, new_id, remember
-from app.store.postgres import PostgresSettings, PostgresStore, open_store
-from app.store.rows import ATTACHMENT, ITEM, as_json, columns_of
+from app.core.store.base import begin_request, new_id, remember
+from app.core.store.postgres import statements as sql
+from app.core.store.postgres.store import PostgresSettings, PostgresStore, open_store
+from app.core.store.sql.rows import ATTACHMENT, ITEM, as_json, columns_of
 
 ME, NOW = sqlite.ME, sqlite.NOW
 POOL, CLIENTS = 10, 20  # connections of each side, and who asks at once

@@ -224,7 +224,7 @@ def run_forked(postgres: str, *arguments: str | Path) -> dict[str, Any]:
     foreign = re.compile("PYTEST|PYTHONDONTWRITEBYTECODE")
     clean = {name: value for name, value in os.environ.items() if not foreign.search(name)}
     clean["TEST_DATABASE_URL"] = postgres
-    clean["FUZZ_REQUESTS"] = "100"  # tests/test_fuzz.py sends one project ten thousand
+    clean["FUZZ_REQUESTS"] = "100"  # tests/core/http/test_fuzz.py sends one project ten thousand
     result = subprocess.run(
         command, cwd=ROOT, env=clean, stdout=subprocess.PIPE, text=True, check=True
     )

@@ -24,7 +24,7 @@ import psycopg
 
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
 LITELLM = "agents.extensions.models.litellm_model"  # takes as long as all others together
-SMOKE = f"tests/test_protocol.py tests/test_isolation.py tests/test_edge.py::{CONTROLS}"
+SMOKE = f"tests/core/http/test_protocol.py tests/core/http/test_isolation.py tests/core/http/test_middleware.py::{CONTROLS}"
 AT_ONCE, MOST = 2, 4
 DATABASE = "TEST_DATABASE_URL"
 
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> None:
             chosen = shlex.split(SMOKE if argument == "--smoke" else next(given))
         else:
             waiting.append((Path(argument), chosen))
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/model/litellm.py does
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # as app/core/agent/model/litellm.py does
     some = any((project / "app" / "model" / "litellm.py").exists() for project, _ in waiting)
     if some:
         import_module(LITELLM)

@@ -10,5 +10,5 @@ __all__ = ["agent"]
 
 
 def test_ten_thousand_requests_break_nothing(agent: Path) -> None:
-    command = (stand_in(), "-m", "pytest", "-q", "tests/test_fuzz.py")
+    command = (stand_in(), "-m", "pytest", "-q", "tests/core/http/test_fuzz.py")
     run(*command, cwd=agent, FUZZ_REQUESTS="10000", PYTHONDONTWRITEBYTECODE="1")

@@ -192,8 +192,8 @@ def test_the_guides_python_is_typed_and_runs(
     run("ruff", "check", "--no-cache", *written, cwd=project)
     run("ruff", "format", "--no-cache", "--check", *written, cwd=project)
     tests = sorted(p.relative_to(project).as_posix() for p in project.glob("tests/test_guide_*.py"))
-    tests += ["tests/test_widgets.py"] * (level == "production")
-    tests += ["tests/test_mistakes.py"]  # what people begin with makes none
+    tests += ["tests/core/production/test_widgets.py"] * (level == "production")
+    tests += ["tests/core/test_mistakes.py"]  # what people begin with makes none
     [report] = run_forked(postgres, "--with", " ".join(tests), project).values()
     assert report["code"] == 0, report["output"]
 

@@ -238,7 +238,7 @@ def found(
                     mistake(project)
             for right in RIGHT if at == MOST else ():
                 right(project)
-    chosen = ("--with", "--noconftest tests/test_mistakes.py")  # the code is read, never run
+    chosen = ("--with", "--noconftest tests/core/test_mistakes.py")  # the code is read, never run
     reports = run_forked("", *chosen, *made)
     return {
         (level, int(at)): report["output"]
@@ -264,7 +264,7 @@ def test_what_looks_like_a_mistake_and_is_none_passes(
 
 
 def test_each_test_of_mistakes_has_its_row_and_its_mistake() -> None:
-    source = (ROOT / "template" / "tests" / "test_mistakes.py").read_text()
+    source = (ROOT / "template" / "tests" / "core" / "test_mistakes.py").read_text()
     written = set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
     table = (ROOT / "template" / "docs" / "mistakes.md.jinja").read_text()
     assert written == set(MISTAKES)

@@ -71,7 +71,7 @@ async def count():
 """
 # The same over a store that waits 50 ms in each call.
 SLOW = f"""{ENDLESS}
-from app.store.memory import MemoryStore
+from app.core.store.memory import MemoryStore
 
 def slow(method):
     async def waiting(self, *args, **named):
@@ -383,8 +383,8 @@ def refuse(*args, **named):
     print("ASKED", args)
     raise OSError
 socket.getaddrinfo = socket.socket.connect = refuse
-from app.settings import Settings
-from app.model import build_model
+from app.core.settings import Settings
+from app.core.agent.model import build_model
 print(build_model(Settings(_env_file=None, litellm_api_key="sk-x")).model)
 import litellm
 print(litellm.telemetry)

@@ -79,7 +79,9 @@ def test_nothing_of_telemetry_is_loaded_where_nothing_is_sent(projects: dict[str
 def test_every_sentence_of_the_walk_is_tried_by_the_projects_own_tests() -> None:
     readme = (TEMPLATE / "README.md.jinja").read_text().partition("## A walk")[2]
     rows = re.findall(r"^\| `([^`]+)` \|", readme.partition("\n## ")[0], re.MULTILINE)
-    tried = re.findall(r'^    "(.+?)": \(', (TEMPLATE / "tests/test_walk.py").read_text(), re.M)
+    tried = re.findall(
+        r'^    "(.+?)": \(', (TEMPLATE / "tests/core/production/test_walk.py").read_text(), re.M
+    )
     assert rows == tried
 
 
@@ -109,5 +111,9 @@ def test_the_example_can_be_deleted(template: Path, tmp_path: Path) -> None:
     server.write_text(head + rest[rest.index("    async def respond") :])
 
     run("ruff", "check", "--no-cache", "app", cwd=project)
-    tests = ("tests/test_protocol.py", "tests/test_agent.py", "tests/test_errors.py")
+    tests = (
+        "tests/core/http/test_protocol.py",
+        "tests/core/agent/test_agent.py",
+        "tests/core/http/test_errors.py",
+    )
     run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project)

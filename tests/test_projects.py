@@ -23,17 +23,17 @@ ALWAYS = {
     "app/__init__.py",
     "app/main.py",
     "app/server.py",
-    "app/settings.py",
+    "app/core/settings.py",
     "hooks/post_gen.py",
     "hooks/post_update.py",
     "hooks/steps.py",
     "pyproject.toml",
-    "tests/test_protocol.py",
+    "tests/core/http/test_protocol.py",
 }
-AGENT = {"app/agent.py", "app/tools.py", "app/run.py", "tests/test_agent.py"}
+AGENT = {"app/agent.py", "app/tools.py", "app/core/agent/run.py", "tests/core/agent/test_agent.py"}
 PRODUCTION = {
-    "app/production.py",
-    "app/actions.py",
+    "app/core/production/server.py",
+    "app/core/production/actions.py",
     "app/desk/tools.py",
     "app/widgets/order.widget",
 }
@@ -110,7 +110,7 @@ def test_a_choice_brings_a_file_or_a_text_of_its_own(
 
 def test_the_name_of_a_model_reaches_the_settings(template: Path, tmp_path: Path) -> None:
     project = render(template, tmp_path / "p", {"level": "agent"}, model_name="gpt-x/y:1")
-    code = "from app.settings import load_settings; print(load_settings().model)"
+    code = "from app.core.settings import load_settings; print(load_settings().model)"
     assert run(stand_in(), "-c", code, cwd=project, MODEL="") == "gpt-x/y:1\n"
     assert run(stand_in(), "-c", code, cwd=project, MODEL="other") == "other\n"
 
@@ -139,7 +139,7 @@ def test_a_new_choice_joins_the_matrix_by_itself() -> None:
 def test_own_tests_do_not_depend_on_the_projects_env_file(template: Path, tmp_path: Path) -> None:
     project = render(template, tmp_path / "p", {"level": "agent"})
     (project / ".env").write_text("APP_ENV=production\nMODEL=gpt-x\nVISITOR_SECRET=mine\n")
-    tests = ("tests/test_protocol.py", "tests/test_anonymous.py")
+    tests = ("tests/core/http/test_protocol.py", "tests/core/auth/anonymous/test_anonymous.py")
     run(stand_in(), "-m", "pytest", "-q", *tests, cwd=project, OPENAI_API_KEY="sk-x")
 
 
@@ -163,14 +163,17 @@ def test_commands_start_in_a_python_that_has_imported_nothing(
 ) -> None:
     project = projects["production-jwt-postgres-openai"]
     migrations = "test_servers_that_start_at_once_apply_the_schema_once"
-    tests = ("tests/test_data.py", f"tests/test_postgres.py::{migrations}")
+    tests = (
+        "tests/core/commands/test_data.py",
+        f"tests/core/store/postgres/test_postgres.py::{migrations}",
+    )
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     run(*command, cwd=project, TEST_DATABASE_URL=postgres, PYTHONDONTWRITEBYTECODE="1")
 
 
 def test_help_of_the_commands_imports_no_application(projects: dict[str, Path]) -> None:
     code = (
-        "import sys; from app.commands import commands; "
+        "import sys; from app.core.commands import commands; "
         "commands(['data', '--help'], standalone_mode=False); "
         "print(sorted({'chatkit', 'agents', 'fastapi', 'psycopg'} & set(sys.modules)))"
     )

@@ -54,10 +54,10 @@ def test_the_readmes_tree_is_a_rendered_project() -> None:
 # Files of a variant, one that they are taken from here, and a word that its own texts alone have.
 VARIANTS = {
     "auth": (
-        ["app/auth/{}.py", "app/auth/{}_dev.py", "tests/people/{}.py"],
+        ["app/auth/{}.py", "app/auth/{}_dev.py", "tests/core/auth_styles/{}.py"],
         ("header", "AUTH_PROXY_SECRET"),
     ),
-    "store": (["app/store/{}.py", "tests/stores/{}.py"], ("memory", "DATABASE_URL")),
+    "store": (["app/store/{}.py", "tests/core/stores/{}.py"], ("memory", "DATABASE_URL")),
     "model": (["app/model/{}.py"], ("openai", "LITELLM_API_KEY")),
 }
 

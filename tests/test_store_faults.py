@@ -34,8 +34,8 @@ WRITER = """
 import asyncio, sys
 from datetime import datetime
 from chatkit.types import EndOfTurnItem, ThreadMetadata
-from app.context import RequestContext
-from app.store import StoreSettings, open_store
+from app.core.context import RequestContext
+from app.core.store import StoreSettings, open_store
 
 ME, NOW = RequestContext("me"), datetime(2026, 1, 2)
 
@@ -59,8 +59,8 @@ asyncio.run(main(*sys.argv[1:]))
 # Prints the ids of a thread's items, oldest first and newest first.
 READER = """
 import asyncio, json, sys
-from app.context import RequestContext
-from app.store import StoreSettings, open_store
+from app.core.context import RequestContext
+from app.core.store import StoreSettings, open_store
 
 async def ids(store, thread_id, order):
     found, after, more = [], None, True

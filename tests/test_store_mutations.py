@@ -42,7 +42,7 @@ def test_no_statement_can_do_without_its_owner(
     assert len(mutants) > 10
     # The tests that are about it.
     seeing = "owner or organisation or purge or removal or feedback or usage"
-    files = "tests/test_store.py tests/test_data.py tests/test_feedback.py"
+    files = "tests/core/store/test_store.py tests/core/commands/test_data.py tests/core/http/test_feedback.py"
     assert survivors(postgres, f"-x -k '{seeing}' {files}", project, mutants) == []
 
 
@@ -51,9 +51,11 @@ def test_no_statement_about_usage_can_do_without_its_owner(
     projects: dict[str, Path], postgres: str, tmp_path: Path, store: str
 ) -> None:
     project = projects[f"production-anonymous-{store}-openai"]
-    mutants = list(without_one_predicate(project, tmp_path, "app/ops/usage_store.py"))
+    mutants = list(
+        without_one_predicate(project, tmp_path, "app/core/production/ops/usage_store.py")
+    )
     assert len(mutants) == 2
-    files = "tests/test_usage.py tests/test_usage_command.py"
+    files = "tests/core/production/test_usage.py tests/core/commands/test_usage_command.py"
     chosen = f"-x -k 'owners or users_days' {files}"
     assert survivors(postgres, chosen, project, mutants) == []
 

@@ -15,7 +15,15 @@ def project(projects: dict[str, Path]) -> Path:
 
 def test_a_million_items_are_found_by_indexes(project: Path, postgres: str) -> None:
     """Of 100,000 threads of 10,000 owners."""
-    command = (stand_in(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_plans.py")
+    command = (
+        stand_in(),
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/core/store/postgres/test_plans.py",
+    )
     size = "10000 10 10 3000"
     run(
         *command,

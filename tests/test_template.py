@@ -65,8 +65,8 @@ def test_the_branches_in_python_stay_within_one_in_a_hundred_lines() -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=path_of)
 def test_python_is_python_as_it_stands(path: Path) -> None:
     assert not re.search(r"\{%|\{\{ *\w+ *\}\}", path.read_text()) or path_of(path) in {
-        "tests/test_store.py",  # quotes a widget's text
-        "tests/test_widgets.py",
+        "tests/core/store/test_store.py",  # quotes a widget's text
+        "tests/core/production/test_widgets.py",
     }
     ast.parse(path.read_text())
 

@@ -110,7 +110,7 @@ WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
 WIRING |= {"docs/stores.md", "docs/production.md", "docs/operations.md", "docs/concepts.md"}
 # What else a change of the answer may touch.
 OWN = {
-    "auth": r"app/auth/.*|app/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
+    "auth": r"app/auth/.*|app/core/store/embedded.py|tests/(people/.*|database.py|test_\w+.py)",
     "store": r"app/store/.*|app/commands/(data|command_line|usage|migrate).py"
     r"|migrations/.*|alembic.ini"
     r"|compose.yaml|tests/(stores/.*|database.py|test_\w+.py)",
@@ -156,7 +156,7 @@ def test_updated_projects_pass_their_own_tests(
         made = project(BASE | {question: before}).rename(tmp_path / question)
         update(made, {question: {"level": "agent", "auth": "session"}.get(question, "postgres")})
         grown.append(made)
-    chosen = "tests/test_protocol.py tests/test_isolation.py tests/test_settings.py"
+    chosen = "tests/core/http/test_protocol.py tests/core/http/test_isolation.py tests/core/test_settings.py"
     for report in run_forked(postgres, "--with", chosen, *grown).values():
         assert report["code"] == 0, report["output"]
 

@@ -1,7 +1,4 @@
-"""Mounting on an application that exists: this one answers below a path of it, in its process.
-
-The template's file: improvements arrive through `copier update`.
-"""
+"""Mounting on an application that exists: this one answers below a path of it, in its process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from . import logs
+from .core import logs
 
 logs.hosted = True  # before there is an application that would set the log up
 

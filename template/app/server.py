@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from chatkit import types as ck
 
 from .agent import assistant
-from .context import RequestContext
+from .core.context import RequestContext
 
 # Your imports go above: what follows changes with the level.
 # isort: split
-from .run import AgentServer
+from .core.agent.run import AgentServer
 
 
 class Server(AgentServer):

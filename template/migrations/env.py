@@ -18,9 +18,9 @@ def conninfo() -> str:
     """The application's own when it migrates, else that of DATABASE_URL."""
     if given := context.config.attributes.get("conninfo"):
         return str(given)
-    from app.config import stop_on_problems
-    from app.store.embedded import with_limits
-    from app.store.postgres import PostgresSettings
+    from app.core.config import stop_on_problems
+    from app.core.store.embedded import with_limits
+    from app.core.store.postgres.store import PostgresSettings
 
     settings = PostgresSettings()
     if not settings.conninfo:
@@ -36,7 +36,9 @@ def why_not(connection: Connection) -> str:
             "no schema is there that its role may use: let the database's owner make the one that "
             "DATABASE_URL names (CREATE SCHEMA chat AUTHORIZATION role)"
         )
-    store = context.config.attributes.get("store", "app.store")  # a host may have an `app` too
+    store = context.config.attributes.get(
+        "store", "app.core.store.postgres"
+    )  # a host may have an `app` too
     sql = import_module(f"{store}.statements")
     found = connection.exec_driver_sql(sql.TAKEN).first()
     if not found and context.get_context().get_current_heads():

@@ -12,8 +12,8 @@ from chatkit.types import ThreadStreamEvent
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, StringConstraints
 
-from ..actions import Acting, Actions, PageActing
-from ..entries import Explain
+from ..core.production.actions import Acting, Actions, PageActing
+from ..core.production.entries import Explain
 from ..widgets import ProblemForm
 from .orders import card_of, find
 

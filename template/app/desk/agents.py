@@ -2,7 +2,7 @@
 
 from agents import Agent, function_tool
 
-from ..run import Context, ToolContext
+from ..core.agent.run import Context, ToolContext
 from .orders import find
 
 

@@ -12,11 +12,11 @@ from chatkit import types as ck
 from chatkit.agents import ResponseStreamConverter
 from chatkit.store import AttachmentStore
 
-from ..context import RequestContext
-from ..errors import not_supported
-from ..production import ProductionServer
-from ..run import Context, RunSettings
-from ..store.base import BaseStore, new_id
+from ..core.agent.run import Context, RunSettings
+from ..core.context import RequestContext
+from ..core.errors import not_supported
+from ..core.production.server import ProductionServer
+from ..core.store.base import BaseStore, new_id
 
 TRANSCRIBER = "gpt-4o-mini-transcribe"
 UPLOADS = "https://uploads.example.com/"

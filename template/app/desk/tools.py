@@ -12,9 +12,21 @@ from chatkit.agents import ClientToolCall
 from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from chatkit.widgets import WidgetRoot
 
-from ..run import ToolContext
-from ..widgets import Letter, OrderLine, OrderList, ProblemForm, Spending, Spent
-from .orders import Order, card_of, find, orders_of
+from ..core.agent.run import ToolContext
+from ..widgets import (
+    Letter,
+    OrderLine,
+    OrderList,
+    ProblemForm,
+    Spending,
+    Spent,
+)
+from .orders import (
+    Order,
+    card_of,
+    find,
+    orders_of,
+)
 
 POLICY = "You may send back what you bought within **30 days**, unused, at our cost."
 

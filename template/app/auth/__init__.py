@@ -1,9 +1,0 @@
-"""Who is asking: `authenticate` turns a request into a RequestContext.
-
-The template's file: improvements arrive through `copier update`.
-"""
-
-from .anonymous import USES_COOKIES, authenticate, open_auth
-from .anonymous import AnonymousSettings as AuthSettings
-
-__all__ = ["USES_COOKIES", "AuthSettings", "authenticate", "open_auth"]

@@ -1,0 +1,3 @@
+from .visitor import USES_COOKIES, AnonymousSettings, authenticate, open_auth
+
+__all__ = ["USES_COOKIES", "AnonymousSettings", "authenticate", "open_auth"]

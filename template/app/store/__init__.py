@@ -1,9 +1,0 @@
-"""Where conversations are kept: `open_store` gives the store for the life of the application.
-
-The template's file: improvements arrive through `copier update`.
-"""
-
-from .memory import MemorySettings as StoreSettings
-from .memory import open_store
-
-__all__ = ["StoreSettings", "open_store"]

@@ -1,8 +1,0 @@
-"""An empty store for each test that wants one: `fresh` gives its settings.
-
-The template's file: improvements arrive through `copier update`.
-"""
-
-from .memory import LIVE, at_rest, contended, counted, fresh
-
-__all__ = ["LIVE", "at_rest", "contended", "counted", "fresh"]
