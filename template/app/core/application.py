@@ -15,9 +15,9 @@ from .chat_server import BaseServer
 from .config import stop_on_problems
 from .errors import answer_error, logger
 from .http.endpoint import router
-from .http.middleware import EXPOSED, Edge, Limits
+from .http.middleware import EXPOSED, BodyLimitMiddleware, RequestLogMiddleware
 from .http.rate_limit import open_rate_limit
-from .http.streaming import Turn, stop_all
+from .http.streaming import ResponseTask, stop_all
 from .logs import configure_logging
 from .settings import Settings, load_settings
 from .store import open_store
@@ -36,9 +36,9 @@ def create_app(server_class: type[BaseServer], *, settings: Settings | None = No
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings.log_level, as_json=settings.is_production)  # uvicorn has its own
-        for note in settings.notes():
+        for note in settings.startup_warnings():
             logger.warning(note)
-        turns: set[Turn] = set()
+        turns: set[ResponseTask] = set()
         async with (
             open_store(settings) as store,
             open_auth(settings) as app.state.auth,
@@ -70,7 +70,9 @@ UNTOLD: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 def add_edge(app: FastAPI, settings: Settings) -> None:
     """The layers around the router, each around the one before."""
     app.add_exception_handler(HTTPException, answer_error)
-    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout)
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_timeout
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -79,7 +81,7 @@ def add_edge(app: FastAPI, settings: Settings) -> None:
         allow_headers=["*"],
         expose_headers=EXPOSED,
     )
-    app.add_middleware(Edge, is_production=settings.is_production)
+    app.add_middleware(RequestLogMiddleware, is_production=settings.is_production)
 
 
 def use_utc() -> None:

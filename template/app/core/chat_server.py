@@ -16,9 +16,9 @@ from .errors import (
     logger,
     report,
 )
-from .http.rate_limit import Answering
+from .http.rate_limit import ConcurrencyLimit
 from .lease import TurnLease
-from .log_context import facts
+from .log_context import log_context
 from .store.base import (
     BaseStore,
     Lease,
@@ -42,7 +42,7 @@ class BaseServer(ChatKitServer[RequestContext]):
 
     def __init__(self, store: BaseStore, settings: AppSettings) -> None:
         super().__init__(store)
-        self.settings, self.answering = settings, Answering(settings.answers_at_once)
+        self.settings, self.answering = settings, ConcurrencyLimit(settings.answers_at_once)
 
     async def process(
         self, request: str | bytes | bytearray, context: RequestContext
@@ -54,9 +54,9 @@ class BaseServer(ChatKitServer[RequestContext]):
         """
         parsed = parse(request)
         thread_id = str(getattr(parsed.params, "thread_id", ""))
-        facts().update(operation=parsed.type)
+        log_context().update(operation=parsed.type)
         if is_thread_id(thread_id):  # another one is a text of the client's
-            facts().update(thread_id=thread_id)
+            log_context().update(thread_id=thread_id)
         lease = Lease(self.settings.turn_lease)
         begin_request(
             lease if ck.is_streaming_req(parsed) else None, for_client=parsed.type in PAGES
@@ -82,17 +82,17 @@ class BaseServer(ChatKitServer[RequestContext]):
                 yield event
 
     async def _refused(self, event: ck.ErrorEvent) -> AsyncGenerator[bytes, None]:
-        facts().setdefault("ended", "refused")
+        log_context().setdefault("ended", "refused")
         yield b"data: " + self._serialize(event) + b"\n\n"
 
     async def _process_events(
         self, thread: ck.ThreadMetadata, context: RequestContext, stream: Callable[[], Events]
     ) -> Events:
         """The one place where the SDK runs respond and action: both are guarded here."""
-        facts().update(thread_id=thread.id)
+        log_context().update(thread_id=thread.id)
         async for event in super()._process_events(thread, context, lambda: self._guarded(stream)):
             if isinstance(event, ck.ErrorEvent):
-                facts().setdefault("ended", "failed")
+                log_context().setdefault("ended", "failed")
             yield event
 
     async def _guarded(self, stream: Callable[[], Events]) -> Events:

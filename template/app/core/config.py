@@ -54,11 +54,11 @@ class Section(BaseSettings):
     def is_production(self) -> bool:
         return self.app_env == "production"
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What stops the start: one sentence each, naming the variable and how to set it."""
         return []
 
-    def notes(self) -> list[str]:
+    def startup_warnings(self) -> list[str]:
         """What the log says once at the start."""
         return []
 
@@ -98,7 +98,7 @@ def load(section: type[S]) -> S:
 
 def stop_on_problems(settings: Section) -> None:
     """Raises SystemExit with a sentence a line when the settings cannot work."""
-    if problems := settings.problems():
+    if problems := settings.errors():
         if parent_process() and re.search("uvicorn|fastapi", sys.argv[0]):
             os.kill(os.getppid(), signal.SIGTERM)  # it would start this worker again and again
         raise SystemExit("\n".join(problems))

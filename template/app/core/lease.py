@@ -13,7 +13,7 @@ from .errors import (
     logger,
     report,
 )
-from .log_context import facts
+from .log_context import log_context
 from .store.base import BaseStore, Lease, TurnLost
 from .validation import closed
 
@@ -60,7 +60,7 @@ class TurnLease:
             if not self.lost:
                 raise
             turn.uncancel()
-            facts().setdefault("ended", "failed")
+            log_context().setdefault("ended", "failed")
             last = error_event(TurnLost()).model_dump_json(exclude_none=True)
             yield f"data: {last}\n\n".encode()
         finally:

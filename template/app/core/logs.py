@@ -13,7 +13,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from . import development
 from .errors import describe, logger, without_values
-from .log_context import facts
+from .log_context import log_context
 
 # What uvicorn says of a reader that has left, and of an address with its query string.
 UNWANTED = ("without completing response", '"WebSocket ')
@@ -21,15 +21,15 @@ UNWANTED = ("without completing response", '"WebSocket ')
 
 def log_request(route: str, began: float) -> None:
     """The one line of a request, once its answer has been sent; `began` is a perf_counter()."""
-    facts().setdefault("operation", route)
-    is_probe = route in ("/health", "/ready") and facts().get("status") == 200
+    log_context().setdefault("operation", route)
+    is_probe = route in ("/health", "/ready") and log_context().get("status") == 200
     level, seconds = logging.DEBUG if is_probe else logging.INFO, perf_counter() - began
     structlog.get_logger(logger.name).log(level, "request", seconds=round(seconds, 4))
 
 
 def about_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """A processor: every line that is written on behalf of a request says what is known of it."""
-    return {**facts(), **event}
+    return {**log_context(), **event}
 
 
 def first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -12,7 +12,7 @@ from chatkit.types import ThreadStreamEvent
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, StringConstraints
 
-from ..core.production.actions import Acting, Actions, PageActing
+from ..core.production.actions import ActionContext, Actions, PageActionContext
 from ..core.production.entries import Explain
 from ..widgets import ProblemForm
 from .orders import card_of, find
@@ -43,40 +43,44 @@ class Note(BaseModel):
 
 
 @actions.on("order.open", Chosen)
-async def open_order(acting: Acting, chosen: Chosen) -> AsyncIterator[ThreadStreamEvent]:
+async def open_order(acting: ActionContext, chosen: Chosen) -> AsyncIterator[ThreadStreamEvent]:
     """A card below for the line that was clicked."""
-    yield acting.shown(card_of(find(acting.context, chosen.order)))
+    yield acting.add_widget(card_of(find(acting.context, chosen.order)))
 
 
 @actions.on("order.refresh", Chosen)
-async def refresh(acting: Acting, chosen: Chosen) -> WidgetRoot:
+async def refresh(acting: ActionContext, chosen: Chosen) -> WidgetRoot:
     """The card as it is now, in the place of the old one."""
     return card_of(find(acting.context, chosen.order))
 
 
 @actions.on("order.watch", Watch)
-async def watch(acting: Acting, given: Watch) -> WidgetRoot:
+async def watch(acting: ActionContext, given: Watch) -> WidgetRoot:
     order = find(acting.context, given.order)
     order.watched = given.watched
     return card_of(order)
 
 
 @actions.on("problem.send", Problem)
-async def send_problem(acting: Acting, problem: Problem) -> AsyncIterator[ThreadStreamEvent]:
+async def send_problem(acting: ActionContext, problem: Problem) -> AsyncIterator[ThreadStreamEvent]:
     order = find(acting.context, problem.order)
     order.note = f"{problem.kind}: {problem.text}"
     sent = f"Thank you. We know of it: {order.note}"
-    yield acting.replaced(ProblemForm(number=order.number, title=order.title, sent=sent).build())
-    yield acting.told(f"The customer reported a problem with order {order.number}, {order.note}")
+    yield acting.replace_widget(
+        ProblemForm(number=order.number, title=order.title, sent=sent).build()
+    )
+    yield acting.add_hidden(
+        f"The customer reported a problem with order {order.number}, {order.note}"
+    )
 
 
 @actions.on("problem.close", Chosen)
-async def close_problem(acting: Acting, chosen: Chosen) -> WidgetRoot:
+async def close_problem(acting: ActionContext, chosen: Chosen) -> WidgetRoot:
     title = find(acting.context, chosen.order).title
     return ProblemForm(number=chosen.order, title=title, sent="Nothing was sent.").build()
 
 
 @actions.from_page("note", Note)
-async def note(acting: PageActing, given: Note) -> AsyncIterator[ThreadStreamEvent]:
+async def note(acting: PageActionContext, given: Note) -> AsyncIterator[ThreadStreamEvent]:
     """What the customer writes into a field of the shop's page, for the assistant to know."""
-    yield acting.told(f"The customer noted on the page: {given.text}")
+    yield acting.add_hidden(f"The customer noted on the page: {given.text}")

@@ -52,8 +52,8 @@ class RunSettings(ModelSection, AppSettings):
     def is_offline(self) -> bool:
         return self.model == "offline" or not (self.is_production or has_credentials(self))
 
-    def problems(self) -> list[str]:
-        found = super().problems()
+    def errors(self) -> list[str]:
+        found = super().errors()
         try:  # as every provider's client reads the environment when it is built
             _ = self.is_offline or DefaultHttpxClient()
         except Exception as error:  # its text may quote the password of a proxy
@@ -64,8 +64,8 @@ class RunSettings(ModelSection, AppSettings):
             found.append(f"{' or '.join(names) or 'A proxy of this system'} {told}")
         return found
 
-    def notes(self) -> list[str]:
-        return super().notes() + [OFFLINE_NOTICE] * self.is_offline
+    def startup_warnings(self) -> list[str]:
+        return super().startup_warnings() + [OFFLINE_NOTICE] * self.is_offline
 
 
 class AgentServer(BaseServer):

@@ -117,7 +117,7 @@ def opened() -> Iterator[tuple["Retention", asyncio.Runner]]:
 
     settings = load(StoreSettings)
     stop_on_problems(settings)
-    for note in settings.notes():
+    for note in settings.startup_warnings():
         typer.echo(note, err=True)
     logging.disable(logging.ERROR)  # the command ends with one sentence instead of log lines
     with asyncio.Runner() as runner:

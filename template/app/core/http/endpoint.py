@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, Response
 
 from ..auth import authenticate
 from ..errors import ApiError, error_response
-from ..log_context import facts
+from ..log_context import log_context
 from .middleware import check_headers
-from .streaming import EventStream, Turn
+from .streaming import EventStream, ResponseTask
 
 router = APIRouter()
 
@@ -30,12 +30,12 @@ async def answer(request: Request) -> Response:
     state = request.app.state
     check_headers(request, state.settings.allowed_origins)
     context = await authenticate(request)
-    facts().update(owner="/".join(filter(None, context.owner)))
+    log_context().update(owner="/".join(filter(None, context.owner)))
     await state.rate_limit.count(context)
     result = await state.server.process(await request.body(), context)
     if not isinstance(result, StreamingResult):
         return Response(result.json, media_type="application/json")
-    turn = Turn(result.json_events)
+    turn = ResponseTask(result.json_events)
     state.turns.add(turn)
     turn.task.add_done_callback(lambda _: state.turns.discard(turn))
     try:

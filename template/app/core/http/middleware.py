@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import ApiError, error_response
-from ..log_context import begin_facts, facts
+from ..log_context import begin_log_context, log_context
 from ..logs import log_request
 
 MAX_HEADERS = 32_768  # bytes of a request's address and headers
@@ -31,7 +31,7 @@ HTTPS = (b"strict-transport-security", b"max-age=31536000")
 IN_PRODUCTION = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), HTTPS]
 
 
-class Edge:
+class RequestLogMiddleware:
     """Pure ASGI, around everything: a request's id, the headers of its answer, its line in the log.
 
     A client's X-Request-ID counts if it is a UUID: whatever else it may be would be logged.
@@ -47,7 +47,7 @@ class Edge:
             return
         began, asked = perf_counter(), dict(scope["headers"]).get(b"x-request-id", b"")
         request_id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex.encode()
-        known = begin_facts(request_id.decode())
+        known = begin_log_context(request_id.decode())
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,7 +63,7 @@ class Edge:
             log_request(getattr(scope.get("route"), "path", route), began)
 
 
-class Limits:
+class BodyLimitMiddleware:
     """Pure ASGI: bounds headers that are there, counts a body as it streams in, and its time.
 
     `await request.body()` then raises ApiError: 413 over `max_bytes`, 408 after `seconds`.
@@ -105,7 +105,9 @@ class Limits:
                 raise ApiError(431, "headers_too_large", f"The limit is {MAX_HEADERS} bytes.")
             await self.app(scope, limited, send)
         except Exception as error:
-            if "status" in facts():  # it is too late for an answer: the server cuts the connection
+            if (
+                "status" in log_context()
+            ):  # it is too late for an answer: the server cuts the connection
                 raise
             await error_response(error)(scope, receive, send)
 

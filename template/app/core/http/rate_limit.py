@@ -34,10 +34,10 @@ class LimitSettings(AppSettings):
     # Where they are counted for several processes together; each counts its own without it.
     rate_limit_url: Redis | None = None
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         told = "RATE_LIMIT_URL needs the Redis client: `uv add 'limits[redis]'` brings it."
         missing = bool(self.rate_limit_url) and find_spec("redis") is None
-        return super().problems() + [told] * missing
+        return super().errors() + [told] * missing
 
 
 class RateLimit:
@@ -100,7 +100,7 @@ async def _sweep(memory: MemoryStorage) -> None:
             await memory.clear(key)
 
 
-class Answering:
+class ConcurrencyLimit:
     """The answers that this process is writing, by owner."""
 
     def __init__(self, at_once: int) -> None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import error_event
-from ..log_context import facts
+from ..log_context import log_context
 
 JOIN_WINDOW = 0.005  # seconds; what is ready within them leaves in one send
 MAX_WAITING = 4_000_000  # bytes that may wait for a reader
@@ -21,7 +21,7 @@ UNBUFFERED = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "n
 _ANSWERING = b'data: {"type":"stream_options"'
 
 
-class Turn:
+class ResponseTask:
     """One task that owns the SDK's generator and iterates it to its end.
 
     A Stop, a lost connection and a shutdown all come down to `stop()`.
@@ -108,7 +108,7 @@ class Turn:
 
     def _fail(self, error: Exception) -> None:
         if self.first_sent.is_set():
-            facts().setdefault("ended", "failed")
+            log_context().setdefault("ended", "failed")
             last = error_event(error).model_dump_json(exclude_none=True)
             self._put(f"data: {last}\n\n".encode())
         else:
@@ -130,7 +130,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, turn: Turn, heartbeat: float) -> None:
+    def __init__(self, turn: ResponseTask, heartbeat: float) -> None:
         super().__init__(headers=UNBUFFERED)
         del self.headers["content-length"]
         self.turn, self.heartbeat = turn, heartbeat
@@ -146,7 +146,9 @@ class EventStream(Response):
         finally:
             self.turn.stop()
             stalled = sender.done() and (sender.cancelled() or sender.exception() is not None)
-            facts().setdefault("ended", "done" if sender.done() and not stalled else "stopped")
+            log_context().setdefault(
+                "ended", "done" if sender.done() and not stalled else "stopped"
+            )
             sender.cancel()
             watcher.cancel()
             await asyncio.gather(sender, watcher, return_exceptions=True)
@@ -172,7 +174,7 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def stop_all(turns: set[Turn]) -> None:
+async def stop_all(turns: set[ResponseTask]) -> None:
     """Stop the turns that still run and wait until each has stored what was said."""
     for turn in turns:
         turn.stop()

@@ -6,8 +6,8 @@ from datetime import datetime
 from inspect import signature
 from typing import Any, TypeVar
 
+from chatkit import actions as ck_actions
 from chatkit import types as ck
-from chatkit.actions import Action
 from chatkit.errors import CustomStreamError
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, ValidationError
@@ -24,18 +24,18 @@ STALE = "This button does not work any more. Please reload the conversation."
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageActing:
+class PageActionContext:
     """A person's page sent an action of its own, which belongs to no widget of the thread."""
 
     server: AgentServer
     thread: ck.ThreadMetadata
     context: RequestContext
 
-    def shown(self, widget: WidgetRoot) -> ck.ThreadItemDoneEvent:
+    def add_widget(self, widget: WidgetRoot) -> ck.ThreadItemDoneEvent:
         """Shows another widget below."""
         return ck.ThreadItemDoneEvent(item=ck.WidgetItem(widget=widget, **self._new()))
 
-    def told(self, text: str) -> ck.ThreadItemDoneEvent:
+    def add_hidden(self, text: str) -> ck.ThreadItemDoneEvent:
         """Tells the model, in later turns, what was done; nobody sees it."""
         return ck.ThreadItemDoneEvent(item=ck.HiddenContextItem(content=text, **self._new()))
 
@@ -45,24 +45,24 @@ class PageActing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acting(PageActing):
+class ActionContext(PageActionContext):
     """Somebody pressed a button of `item`, a widget of their own thread, as the store has it."""
 
     item: ck.WidgetItem
 
-    def replaced(self, widget: WidgetRoot) -> ck.ThreadItemReplacedEvent:
+    def replace_widget(self, widget: WidgetRoot) -> ck.ThreadItemReplacedEvent:
         """Puts another widget into the place of this one, for good."""
         return ck.ThreadItemReplacedEvent(item=self.item.model_copy(update={"widget": widget}))
 
 
-Pressed = Action[str, Any]
+Action = ck_actions.Action[str, Any]
 Sender = ck.WidgetItem | None
 P = TypeVar("P", bound=BaseModel)
 # Gives the widget that takes the place of the one that was pressed, or yields events.
-Handler = Callable[[Acting, P], Awaitable[WidgetRoot] | AsyncIterator[ck.ThreadStreamEvent]]
+Handler = Callable[[ActionContext, P], Awaitable[WidgetRoot] | AsyncIterator[ck.ThreadStreamEvent]]
 # Yields events, or gives a widget to show below, or nothing.
 PageHandler = Callable[
-    [PageActing, P], Awaitable[WidgetRoot | None] | AsyncIterator[ck.ThreadStreamEvent]
+    [PageActionContext, P], Awaitable[WidgetRoot | None] | AsyncIterator[ck.ThreadStreamEvent]
 ]
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -111,17 +111,21 @@ class ActionServer(AgentServer):
         """Read what a person has written into an action. Raises CustomStreamError."""
 
     async def action(
-        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
+        self, thread: ck.ThreadMetadata, action: Action, sender: Sender, context: RequestContext
     ) -> Events:
         acting, result = await self._begun(thread, action, sender, context)
         if isinstance(result, AsyncIterator):
             async for event in result:
                 yield event
         elif widget := await result:
-            yield acting.replaced(widget) if isinstance(acting, Acting) else acting.shown(widget)
+            yield (
+                acting.replace_widget(widget)
+                if isinstance(acting, ActionContext)
+                else acting.add_widget(widget)
+            )
 
     async def sync_action(
-        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
+        self, thread: ck.ThreadMetadata, action: Action, sender: Sender, context: RequestContext
     ) -> ck.SyncCustomActionResponse:
         try:
             acting, result = await self._begun(thread, action, sender, context)
@@ -131,28 +135,28 @@ class ActionServer(AgentServer):
                 return ck.SyncCustomActionResponse()
         except CustomStreamError as refused:
             raise ApiError(400, "action_refused", refused.message) from None
-        if not isinstance(acting, Acting):
-            added = acting.shown(widget).item
+        if not isinstance(acting, ActionContext):
+            added = acting.add_widget(widget).item
             await self.store.add_thread_item(thread.id, added, context=context)
             return ck.SyncCustomActionResponse(updated_item=added)
-        item = acting.replaced(widget).item
+        item = acting.replace_widget(widget).item
         await self.store.load_item(thread.id, item.id, context)  # it may be deleted meanwhile
         await self.store.save_item(thread.id, item, context=context)  # the SDK does not
         return ck.SyncCustomActionResponse(updated_item=item)
 
     async def _begun(
-        self, thread: ck.ThreadMetadata, action: Pressed, sender: Sender, context: RequestContext
-    ) -> tuple[PageActing, Any]:
+        self, thread: ck.ThreadMetadata, action: Action, sender: Sender, context: RequestContext
+    ) -> tuple[PageActionContext, Any]:
         """What the action's handler gives. Raises CustomStreamError for what nobody offers."""
         place: Any = {"server": self, "thread": thread, "context": context}
         if sender:
             known: Any = (self.built_in | self.actions).get(action.type)
             written = added(sender.widget, action)
-            acting: PageActing = Acting(item=sender, **place)
+            acting: PageActionContext = ActionContext(item=sender, **place)
         else:
             known = self.actions.of_page.get(action.type)
             written = action.payload or {}
-            acting = PageActing(**place)
+            acting = PageActionContext(**place)
         if known is None or written is None:
             raise CustomStreamError(STALE)
         await self.screen(text_of_data(written), thread, context)
@@ -172,7 +176,7 @@ def payload_of(handler: Callable[..., Any]) -> type[BaseModel]:
     raise TypeError(f"{handler.__name__} does not say the model of its payload: annotate it.")
 
 
-def added(widget: WidgetRoot, action: Pressed) -> dict[str, Any] | None:
+def added(widget: WidgetRoot, action: Action) -> dict[str, Any] | None:
     """What the person has added to an action of the widget, in a form's own fields.
 
     None where no component of the widget offers the action. So an action that somebody makes up, or

@@ -21,7 +21,7 @@ from ..chat_server import Events
 from ..store.base import new_id
 from .actions import (
     STALE,
-    Acting,
+    ActionContext,
     Actions,
     ActionServer,
 )
@@ -48,7 +48,7 @@ class Answer(BaseModel):
 
 # An answer on its way to the run that goes on with it, through the owner's `respond`: by which
 # widget, the run that was kept, and whether it is a yes.
-_answered: ContextVar[tuple[Acting, ck.HiddenContextItem, bool] | None] = ContextVar(
+_answered: ContextVar[tuple[ActionContext, ck.HiddenContextItem, bool] | None] = ContextVar(
     "answered", default=None
 )
 
@@ -102,7 +102,7 @@ class ApprovalServer(ActionServer):
 
 
 @answers.on("approval.answer", Answer)
-async def answer(acting: Acting, given: Answer) -> Events:
+async def answer(acting: ActionContext, given: Answer) -> Events:
     """Run on with the person's answer."""
     store, thread, context = acting.server.store, acting.thread, acting.context
     try:
@@ -136,11 +136,13 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _closed(acting: Acting, kept: ck.HiddenContextItem, said: str) -> ck.ThreadItemReplacedEvent:
+def _closed(
+    acting: ActionContext, kept: ck.HiddenContextItem, said: str
+) -> ck.ThreadItemReplacedEvent:
     """Puts a card that says this into the place of the one that asks."""
     content: Any = kept.content
     card = ApprovalCard(calls=content["calls"], pending=kept.id, answer=said)
-    return acting.replaced(card.build())
+    return acting.replace_widget(card.build())
 
 
 def _offers(tool: Tool, call: ToolApprovalItem) -> bool:

@@ -19,7 +19,7 @@ from ..agent.run import AgentServer, Context, Message
 from ..chat_server import Events
 from ..context import RequestContext
 from ..errors import CursorError
-from ..log_context import facts
+from ..log_context import log_context
 from ..store.base import new_id
 from .input_text import text_of_data, text_of_message
 
@@ -81,7 +81,7 @@ class ScreeningServer(AgentServer):
                 for guardrail in guardrails:
                     result = await guardrail.run(_READER, text, RunContextWrapper(about))
                     if result.output.tripwire_triggered:
-                        facts().update(guardrail=guardrail.get_name())
+                        log_context().update(guardrail=guardrail.get_name())
                         told = result.output.output_info
                         raise InputStopped(told if isinstance(told, str) else STOPPED)
 

@@ -11,7 +11,7 @@ from ..agent.run import Context, ToolContext
 from .approvals import ApprovalServer
 from .guardrails import GuardServer
 from .ops.drain import DrainServer
-from .ops.turn_limits import LimitServer
+from .ops.turn_limits import TurnLimits
 from .ops.usage import UsageServer
 from .screening import ScreeningServer
 from .sources import ASKED, EndingServer
@@ -25,7 +25,7 @@ class ProductionServer(
     ScreeningServer,  # before the titler, which gets the person's text too
     TitleServer,
     EndingServer,
-    LimitServer,
+    TurnLimits,
     ApprovalServer,
 ):
     """What it can do is an attribute each, set in `app/server.py`; without it, that is off."""

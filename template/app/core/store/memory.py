@@ -45,15 +45,18 @@ Row = TypeVar("Row", ThreadMetadata, ThreadItem)
 class MemorySettings(Section):
     allow_memory_store: bool = False
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         if self.allow_memory_store or not (self.is_production or several_workers()):
-            return super().problems()
+            return super().errors()
         where = "in production" if self.is_production else "with more than one worker"
         text = f"The memory store does not work {where}: ALLOW_MEMORY_STORE=1 runs it all the same,"
-        return [*super().problems(), f"{text} and conversations are lost at every restart."]
+        return [*super().errors(), f"{text} and conversations are lost at every restart."]
 
-    def notes(self) -> list[str]:
-        return [*super().notes(), "The store is memory: a restart forgets every conversation."]
+    def startup_warnings(self) -> list[str]:
+        return [
+            *super().startup_warnings(),
+            "The store is memory: a restart forgets every conversation.",
+        ]
 
 
 def several_workers() -> bool:

@@ -22,7 +22,7 @@ from openai.types.responses.response_reasoning_item import Summary
 from pydantic import TypeAdapter
 
 from app.core.agent.run import Context, RunSettings, ToolContext
-from app.core.http.streaming import Turn
+from app.core.http.streaming import ResponseTask
 
 from ..chat import (
     Json,
@@ -518,7 +518,7 @@ def test_a_stop_at_the_very_end_of_an_answer_leaves_no_error_in_the_log(
 
     async def stopped(steps: int) -> None:
         result = await talker.process(body, context)
-        turn = Turn(result.json_events)
+        turn = ResponseTask(result.json_events)
         turn.first_sent.set()
         async with asyncio.timeout(10):
             while b"content_part.done" not in b"".join(turn._ready):  # noqa: ASYNC110

@@ -114,8 +114,8 @@ def test_production_leaves_a_machines_own_identity_to_the_provider(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for model in ("bedrock/a", "vertex_ai/a", "ollama/a"):
-        assert LitellmSettings(app_env="production", model=model).problems() == []
-    [told] = LitellmSettings(app_env="production", model="anthropic/a").problems()
+        assert LitellmSettings(app_env="production", model=model).errors() == []
+    [told] = LitellmSettings(app_env="production", model="anthropic/a").errors()
     assert told.startswith("LITELLM_API_KEY is not set")
 
 

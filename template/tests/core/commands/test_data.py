@@ -542,7 +542,7 @@ def test_settings_that_cannot_work_stop_a_command(
     if said.startswith("APP_ENV"):
         monkeypatch.setenv("APP_ENV", "nonsense")
     else:
-        monkeypatch.setattr(StoreSettings, "problems", lambda self: [said])
+        monkeypatch.setattr(StoreSettings, "errors", lambda self: [said])
     with pytest.raises(SystemExit, match=said):
         data.delete("me", yes=True)
 

@@ -13,7 +13,7 @@ from chatkit.server import NonStreamingResult
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.auth import USES_COOKIES
-from app.core.http.middleware import Edge, Limits
+from app.core.http.middleware import BodyLimitMiddleware, RequestLogMiddleware
 
 from .. import auth_styles as people
 from .. import stores
@@ -240,7 +240,9 @@ def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = Edge(Limits(breaks_off, max_bytes=1, seconds=1), is_production=True)
+    app = RequestLogMiddleware(
+        BodyLimitMiddleware(breaks_off, max_bytes=1, seconds=1), is_production=True
+    )
     scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b"", "headers": []}
     with pytest.raises(RuntimeError):
         asyncio.run(app(scope, receive, send))

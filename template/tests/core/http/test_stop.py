@@ -14,7 +14,7 @@ from chatkit import types as ck
 
 from app.core.chat_server import BaseServer
 from app.core.context import RequestContext
-from app.core.http.streaming import Turn
+from app.core.http.streaming import ResponseTask
 from app.core.store import open_store
 
 from ..cases import a_thread_of, cases
@@ -138,7 +138,7 @@ def test_a_stop_while_the_first_event_waits_lands_inside_the_turn() -> None:
             raise
 
     async def run() -> None:
-        turn = Turn(events())
+        turn = ResponseTask(events())
         assert await turn.first()
         turn.stop()
         await asyncio.wait({turn.task}, timeout=1)

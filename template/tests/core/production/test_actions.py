@@ -8,7 +8,7 @@ from chatkit.types import WidgetItem
 from chatkit.widgets import DynamicWidgetRoot, WidgetRoot
 from pydantic import BaseModel
 
-from app.core.production.actions import Acting, Actions, PageActing
+from app.core.production.actions import ActionContext, Actions, PageActionContext
 from app.core.store.base import new_id
 from app.desk import orders
 from app.desk.actions import Note, actions
@@ -277,7 +277,7 @@ def test_a_page_may_wait_for_what_its_action_gives(
 ) -> None:
     seen: list[str] = []
 
-    async def note(acting: PageActing, given: Note) -> WidgetRoot | None:
+    async def note(acting: PageActionContext, given: Note) -> WidgetRoot | None:
         seen.append(given.text)
         return orders.card_of(orders.find(acting.context, 1001)) if given.text == "show" else None
 
@@ -298,7 +298,7 @@ def test_a_page_may_wait_for_what_its_action_gives(
 
 
 def test_a_handler_of_the_page_without_a_model_is_refused_at_the_start() -> None:
-    async def bare(acting: PageActing, given: Any) -> None:
+    async def bare(acting: PageActionContext, given: Any) -> None:
         raise AssertionError
 
     with pytest.raises(TypeError, match="bare does not say the model"):
@@ -372,7 +372,7 @@ def test_a_slow_button_does_not_bring_a_deleted_widget_back(
     model, handler = actions["order.watch"]
     real: Any = handler
 
-    async def slow(acting: Acting, given: Any) -> Any:
+    async def slow(acting: ActionContext, given: Any) -> Any:
         await server.store.delete_thread_item(thread_id, card["id"], acting.context)
         return await real(acting, given)
 

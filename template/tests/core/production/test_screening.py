@@ -13,7 +13,7 @@ import pytest
 from agents import GuardrailFunctionOutput, get_current_trace, input_guardrail
 
 from app.core.errors import StoreUnavailable
-from app.core.log_context import facts
+from app.core.log_context import log_context
 from app.core.production.screening import WITHHELD
 from app.desk.cards import has_card_number
 from app.desk.guardrails import NO_CARDS, no_cards
@@ -371,7 +371,7 @@ def test_the_log_names_the_guardrail_and_nothing_of_the_text(
 
     @input_guardrail(run_in_parallel=False)
     def looking(*_: Any) -> GuardrailFunctionOutput:
-        seen.append(facts())
+        seen.append(log_context())
         return GuardrailFunctionOutput("Secret", tripwire_triggered=True)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -25,8 +25,8 @@ class AzureSettings(Section):
     azure_openai_api_version: Annotated[str, fitting(r"[\w.-]+", VERSION)] = "2025-04-01-preview"
     azure_openai_entra: bool = False  # ask Entra for tokens instead of using a key
 
-    def problems(self) -> list[str]:
-        found = super().problems()
+    def errors(self) -> list[str]:
+        found = super().errors()
         if self.azure_openai_entra and self.azure_openai_api_key:
             found.append("AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENTRA are both set: remove one.")
         if self.is_production and self.model != "offline" and not has_credentials(self):

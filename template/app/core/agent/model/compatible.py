@@ -13,10 +13,10 @@ class CompatibleSettings(Section):
     openai_base_url: Address | None = None  # http://localhost:11434/v1 is Ollama on this machine
     openai_api_key: Key | None = None  # local servers need none
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)
         told = "OPENAI_BASE_URL is not set: give the address of the models, up to and with /v1."
-        return super().problems() + [told] * missing
+        return super().errors() + [told] * missing
 
 
 def has_credentials(settings: CompatibleSettings) -> bool:

@@ -38,10 +38,10 @@ class LitellmSettings(Section):
     litellm_api_key: Key | None = None  # or the provider's own variables in the environment
     litellm_base_url: Address | None = None  # only for a server of one's own
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)
         told = "LITELLM_API_KEY is not set: put the key of the model's provider in the environment."
-        return super().problems() + [told] * missing
+        return super().errors() + [told] * missing
 
 
 def has_credentials(settings: LitellmSettings) -> bool:

@@ -13,10 +13,10 @@ class OpenaiSettings(Section):
     openai_api_key: Key | None = None
     openai_base_url: Address = "https://api.openai.com/v1"
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         missing = self.is_production and self.model != "offline" and not has_credentials(self)
         told = "OPENAI_API_KEY is not set: put the project's key in the environment."
-        return super().problems() + [told] * missing
+        return super().errors() + [told] * missing
 
 
 def has_credentials(settings: OpenaiSettings) -> bool:

@@ -21,11 +21,11 @@ MAX_AGE = 400 * 24 * 3600  # seconds; browsers keep no cookie for longer
 class AnonymousSettings(AppSettings):
     visitor_secret: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex()))
 
-    def problems(self) -> list[str]:
-        return super().problems() + self._unset * self.is_production
+    def errors(self) -> list[str]:
+        return super().errors() + self._unset * self.is_production
 
-    def notes(self) -> list[str]:
-        return super().notes() + self._unset
+    def startup_warnings(self) -> list[str]:
+        return super().startup_warnings() + self._unset
 
     @property
     def _unset(self) -> list[str]:

@@ -31,17 +31,17 @@ class HeaderSettings(AppSettings):
     auth_roles_header: Name | None = None  # its roles are separated by commas
     auth_proxy_secret: Key | None = None  # without one, in development, nobody has to prove it
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         wanting = self.is_production and len(self.proof or "") < SHORTEST_PROOF
         told = f"AUTH_PROXY_SECRET is {'too short' if self.proof else 'not set'}: have your proxy "
         told += f"send a secret of {SHORTEST_PROOF} characters or more as {PROOF}, and set the "
         told += "same one here. `openssl rand -hex 32` makes one."
-        return super().problems() + [told] * wanting
+        return super().errors() + [told] * wanting
 
-    def notes(self) -> list[str]:
+    def startup_warnings(self) -> list[str]:
         told = "AUTH_PROXY_SECRET is not set: whoever reaches this server is who they say in "
         told += f"{self.auth_header}, without a proof. That is for development only."
-        return super().notes() + [told] * (not self.proof)
+        return super().startup_warnings() + [told] * (not self.proof)
 
     @property
     def proof(self) -> str | None:

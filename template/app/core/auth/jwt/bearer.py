@@ -82,7 +82,7 @@ class JwtSettings(AppSettings):
         pem = self.jwt_public_key.replace("\\n", "\n").strip()
         return key_for(load_pem_public_key(pem.encode()), self.algorithms)
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         told, given, url = "", self.key_settings, self.jwt_jwks_url or ""
         known = SHARED if self.jwt_secret else PUBLIC
         if len(given) > 1:
@@ -102,11 +102,11 @@ class JwtSettings(AppSettings):
                 self.own_key()
             except (ValueError, UnsupportedAlgorithm):
                 told = f"{given[0]} cannot be used: write {WANTED[given[0]]}."
-        return super().problems() + [told] * bool(told)
+        return super().errors() + [told] * bool(told)
 
-    def notes(self) -> list[str]:
+    def startup_warnings(self) -> list[str]:
         told = f"No JWT_* key: only tokens of `uv run python -m app dev` count, by {DEV_KEY}."
-        return super().notes() + [told] * (not self.key_settings)
+        return super().startup_warnings() + [told] * (not self.key_settings)
 
 
 WANTED = {

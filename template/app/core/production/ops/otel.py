@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import StatusCode, get_current_span
 from opentelemetry.util.re import parse_env_headers
 
-from ...log_context import facts
+from ...log_context import log_context
 from ...store.base import BaseStore
 from .telemetry import TelemetrySettings
 
@@ -88,7 +88,7 @@ class Telemetry:
                 self.failed(error)
                 raise
             finally:
-                known = {"ended": ended} | facts()
+                known = {"ended": ended} | log_context()
                 about = {"operation": known.get("operation", ""), "ended": known["ended"]}
                 seconds = {"seconds": perf_counter() - began, "first_event_seconds": first}
                 whose = {"session.id": known.get("thread_id", "")}

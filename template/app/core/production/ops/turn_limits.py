@@ -38,7 +38,7 @@ class TurnLimitSettings(Section):
     history_tokens: Annotated[int, Field(ge=0)] = 100_000  # about, at four bytes a token
 
 
-class LimitServer(AgentServer):
+class TurnLimits(AgentServer):
     """Ends a run at its limits as if it was over, but for a notice."""
 
     def __init__(self, store: BaseStore, settings: RunSettings) -> None:

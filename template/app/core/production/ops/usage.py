@@ -16,7 +16,7 @@ from ...chat_server import PERSIST_LIMIT
 from ...config import Section
 from ...context import RequestContext
 from ...errors import StoreUnavailable, logger, report
-from ...log_context import facts
+from ...log_context import log_context
 from ...store.base import BaseStore, Lease
 from ..titles import TitleServer
 from .meter import MeteredModel, meter, new_meter
@@ -84,7 +84,9 @@ class UsageServer(TitleServer):
         finally:
             if used := count.used:
                 used["turns"] = turns
-                facts().update({name: used[name] for name in ("input_tokens", "output_tokens")})
+                log_context().update(
+                    {name: used[name] for name in ("input_tokens", "output_tokens")}
+                )
                 try:
                     with anyio.fail_after(PERSIST_LIMIT, shield=True):
                         await self.usage.add(context.owner, day, used, uuid4().hex)

@@ -53,8 +53,8 @@ class PostgresSettings(Section):
     database_statement_timeout: Annotated[float, Field(gt=0)] = 10.0  # seconds
     database_prepare: bool = False  # prepared statements: not every pooler supports them
 
-    def problems(self) -> list[str]:
-        found = super().problems()
+    def errors(self) -> list[str]:
+        found = super().errors()
         if self.database_url is not None:
             if not can_be_read(self.conninfo):
                 found.append(
@@ -68,9 +68,9 @@ class PostgresSettings(Section):
             )
         return found
 
-    def notes(self) -> list[str]:
+    def startup_warnings(self) -> list[str]:
         text = f"DATABASE_URL is not set: an embedded PostgreSQL keeps its data in {DATA}"
-        return [*super().notes(), *([] if self.conninfo else [text])]
+        return [*super().startup_warnings(), *([] if self.conninfo else [text])]
 
     @property
     def conninfo(self) -> str:

@@ -41,8 +41,8 @@ class SqliteSettings(Section):
     database_url: str = "sqlite:///data/chat.db"  # relative to the working directory
     database_busy_timeout: Annotated[float, Field(gt=0)] = 5.0  # seconds to wait for other writers
 
-    def problems(self) -> list[str]:
-        found = super().problems()
+    def errors(self) -> list[str]:
+        found = super().errors()
         if self.database_path is None:
             found.append(
                 "DATABASE_URL is not the address of a SQLite file: write sqlite:///data/chat.db, "

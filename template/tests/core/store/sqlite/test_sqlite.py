@@ -111,12 +111,12 @@ def test_three_slashes_lead_from_the_working_directory_and_four_from_the_root(
 
 def test_an_old_sqlite_stops_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
-    [problem] = given(f"sqlite:///{path}").problems()
+    [problem] = given(f"sqlite:///{path}").errors()
     assert "SQLite 3.37 or later is needed" in problem
 
 
 def test_it_may_go_to_production(path: Path) -> None:
-    assert given(f"sqlite:///{path}", app_env="production").problems() == []
+    assert given(f"sqlite:///{path}", app_env="production").errors() == []
 
 
 def test_the_start_makes_the_file_and_keeps_it_private(path: Path) -> None:
@@ -379,7 +379,7 @@ def test_a_read_only_file_stops_the_start_and_does_not_get_ready(errors: Errors)
 
         with as_nobody():
             with_store(check, path)
-            [problem] = given(f"sqlite:///{path}").problems()
+            [problem] = given(f"sqlite:///{path}").errors()
         assert "let this server's user write" in problem
         assert len(errors()) == 1
         Path(folder).chmod(0o700)
