@@ -5,7 +5,7 @@ It says nothing of a model: that is an answer of the template, and `MODEL` in th
 
 from agents import Agent
 
-from .core.agent.run import Context
+from .core.agent import Context
 from .tools import roll_dice
 
 assistant = Agent[Context](

@@ -1,6 +1,6 @@
 """The application: `uv run fastapi dev` serves it. This file is yours."""
 
-from .core.application import create_app
+from .core import create_app
 from .server import Server
 
 app = create_app(Server)

@@ -1,15 +1,13 @@
 """The ChatKit server of this project: this file is yours."""
 
-from collections.abc import AsyncIterator
-
 from chatkit import types as ck
 
 from .agent import assistant
-from .core.context import RequestContext
+from .core import Events, RequestContext
 
 # Your imports go above: what follows changes with the level.
 # isort: split
-from .core.agent.run import AgentServer
+from .core.agent import AgentServer
 
 
 class Server(AgentServer):
@@ -19,7 +17,7 @@ class Server(AgentServer):
 
     async def respond(
         self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext
-    ) -> AsyncIterator[ck.ThreadStreamEvent]:
+    ) -> Events:
         async for event in self.run(assistant, thread, message, context):
             yield event
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from agents import function_tool
 
-from .core.agent.run import ToolContext
+from .core.agent import ToolContext
 
 
 @function_tool

@@ -12,8 +12,7 @@ from chatkit.types import ThreadStreamEvent
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel, StringConstraints
 
-from ..core.production.actions import ActionContext, Actions, PageActionContext
-from ..core.production.entries import Explain
+from ..core.production import ActionContext, Actions, Explain, PageActionContext
 from ..widgets import ProblemForm
 from .orders import card_of, find
 

@@ -2,7 +2,7 @@
 
 from agents import Agent, function_tool
 
-from ..core.agent.run import Context, ToolContext
+from ..core.agent import Context, ToolContext
 from .orders import find
 
 

@@ -5,8 +5,8 @@ import asyncio
 from agents import function_tool
 from chatkit import types as ck
 
-from ..core.agent.run import ToolContext
-from ..core.production.sources import ask, cite
+from ..core.agent import ToolContext
+from ..core.production import ask, cite
 from .orders import find, orders_of
 
 Choice = ck.StructuredInputMultipleChoiceOption

@@ -16,8 +16,8 @@ from agents import (
     output_guardrail,
 )
 
-from ..core.agent.run import Context
-from ..core.production.guardrails import new_text
+from ..core.agent import Context
+from ..core.production import new_text
 from .cards import has_card_number
 
 NO_CARDS = "Please never write the number of a card here. Your message was not answered."

@@ -12,11 +12,9 @@ from chatkit import types as ck
 from chatkit.agents import ResponseStreamConverter
 from chatkit.store import AttachmentStore
 
-from ..core.agent.run import Context, RunSettings
-from ..core.context import RequestContext
-from ..core.errors import not_supported
-from ..core.production.server import ProductionServer
-from ..core.store.base import BaseStore, new_id
+from ..core import BaseStore, RequestContext, new_id, not_supported
+from ..core.agent import Context, RunSettings
+from ..core.production import ProductionServer
 
 TRANSCRIBER = "gpt-4o-mini-transcribe"
 UPLOADS = "https://uploads.example.com/"

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from chatkit.widgets import WidgetRoot
 from pydantic import BaseModel
 
-from ..core.agent.model_errors import ToolError
-from ..core.context import RequestContext
+from ..core import RequestContext
+from ..core.agent import ToolError
 from ..widgets import OrderCard
 
 GOODS = {"Tea": 9.5, "Lamp": 59.0, "Coat": 89.0, "Globe": 75.0, "Kite": 24.0}

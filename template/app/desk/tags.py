@@ -3,8 +3,8 @@
 The browser sends a tag's id and data, and may send what it likes: look the id up for who asks.
 """
 
-from ..core.agent.model_errors import ToolError
-from ..core.context import RequestContext
+from ..core import RequestContext
+from ..core.agent import ToolError
 from .orders import find
 
 

@@ -12,7 +12,7 @@ from chatkit.agents import ClientToolCall
 from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from chatkit.widgets import WidgetRoot
 
-from ..core.agent.run import ToolContext
+from ..core.agent import ToolContext
 from ..widgets import (
     Letter,
     OrderLine,

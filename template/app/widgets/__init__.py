@@ -6,7 +6,7 @@ start fails where the two differ. What `build()` gives, a tool streams or an act
 
 from pydantic import BaseModel
 
-from ..core.production.widget import Widget
+from ..core.production import Widget
 
 
 class OrderCard(Widget, file="order.widget"):
