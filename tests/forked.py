@@ -24,7 +24,8 @@ import psycopg
 
 CONTROLS = "test_a_refusal_has_its_status_its_code_and_what_a_browser_needs_to_read_it"
 LITELLM = "agents.extensions.models.litellm_model"  # takes as long as all others together
-SMOKE = f"tests/core/http/test_protocol.py tests/core/http/test_isolation.py tests/core/http/test_middleware.py::{CONTROLS}"
+HTTP = "tests/core/http"
+SMOKE = f"{HTTP}/test_protocol.py {HTTP}/test_isolation.py {HTTP}/test_middleware.py::{CONTROLS}"
 AT_ONCE, MOST = 2, 4
 DATABASE = "TEST_DATABASE_URL"
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 HOOKS = Path(__file__).parents[1] / "template" / "hooks"
 
-SERVER = """# The template's file, but for its answers.
+SERVER = """TEXT = '''
+from .core import create_app
+'''
 import json, os, pathlib
 from .answer import answer
 

@@ -142,7 +142,7 @@ def test_the_question_says_what_was_seen_and_every_file_is_asked_about(
     terminal.expect("is ready")
     terminal.close()
     assert (shop / "README.md").read_text() == "Ours.\n"
-    assert (shop / "app" / "auth" / "jwt.py").exists()
+    assert (shop / "app" / "core" / "auth" / "jwt").exists()
 
 
 # What is there already stays
@@ -271,7 +271,8 @@ async def me(request: Request, response: Response):
 
 def told(project: Path, home: str = "") -> str:
     """What hooks/post_gen.py says of the code around."""
-    code = "import sys; sys.path.insert(0, 'hooks'); import around; print(around.describe())"
+    code = "import sys; sys.path.insert(0, 'hooks'); import inspect_host as host"
+    code += "; print(host.describe())"
     return run(stand_in(), "-c", code, cwd=project, HOME=home or os.environ["HOME"])
 
 
@@ -663,4 +664,4 @@ def test_an_answer_that_is_given_spares_the_look_at_what_yaml_cannot_read(
 ) -> None:
     files = {"package.json": package(**{"better-auth": "1"}).replace("  ", "\t")}
     project = render(template, write(tmp_path / "shop", files), {"auth": "jwt"})
-    assert (project / "app" / "auth" / "jwt.py").exists()
+    assert (project / "app" / "core" / "auth" / "jwt").exists()

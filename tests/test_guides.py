@@ -29,9 +29,9 @@ USED = """
 from app.desk.fitting import book_fitter
 from app.desk.kinds import Server as Kinds
 
-from .chat import Person, text_of, thread_id_of
-from .conftest import RunningServer
-from .desk import calling, done, offered, outputs, press
+from .core.chat import Person, text_of, thread_id_of
+from .core.fixtures import RunningServer
+from .core.production.desk import calling, done, offered, outputs, press
 
 
 def test_a_door_is_shown_turned_and_opened(server: RunningServer, person: Person) -> None:
@@ -151,7 +151,8 @@ def test_a_guide_is_short_and_names_only_what_the_project_has(
 def test_a_test_that_holds_a_claim_exists(project: Path) -> None:
     for guide in guides(project):
         for file, name in re.findall(r"`(test_\w+\.py)::(test_\w+)`", guide.read_text()):
-            source = (project / "tests" / file).read_text()
+            [path] = (project / "tests").rglob(file)
+            source = path.read_text()
             assert f"\ndef {name}(" in source, f"{guide.name}: {file}::{name}"
 
 

@@ -36,7 +36,7 @@ def module(code: str) -> Mistake:
 
 
 def endpoint(old: str, new: str) -> Mistake:
-    return lambda project: replace(project / "app" / "endpoint.py", old, new)
+    return lambda project: replace(project / "app" / "core" / "http" / "endpoint.py", old, new)
 
 
 WIDGET = """
@@ -72,7 +72,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         module(
             "async def all(app, me):\n    return await app.state.server.store.load_threads(me)\n"
         ),
-        module("from .store import open_store\n"),
+        module("from .core.store import open_store\n"),
         module(
             "async def all(request, me):\n"
             "    server = request.app.state.server\n"

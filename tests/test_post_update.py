@@ -45,6 +45,8 @@ def test_after_an_update_without_trouble_each_step_says_so_and_nothing_changes(
 ) -> None:
     assert project.report() == {
         "conflicts": "none",
+        "moved": "none of yours was in a file that moved",
+        "imports": "all are as they should be",
         "environment": "already there",
         "settings": "none is new",
         "migrations": "none in this project",

@@ -37,7 +37,7 @@ PRODUCTION = {
     "app/desk/tools.py",
     "app/widgets/order.widget",
 }
-VARIANTS = ("auth", "store", "model")
+VARIANTS = {"auth": "app/core/auth", "store": "app/core/store", "model": "app/core/agent/model"}
 
 
 @EVERY
@@ -47,15 +47,16 @@ def test_it_has_the_files_of_its_answers_and_no_others(project: Path, answers: A
     assert files >= ALWAYS
     if answers["level"] == "hello":
         assert not files & AGENT
-        assert not [name for name in files if name.startswith("app/model/")]
+        assert not [name for name in files if name.startswith("app/core/agent/")]
     else:
         assert files >= AGENT
     assert files & PRODUCTION == (PRODUCTION if answers["level"] == "production" else set())
-    for question in VARIANTS:
-        modules = {
-            choice: f"app/{question}/{choice}.py" for choice in choices(questions()[question])
+    for question, folder in VARIANTS.items():
+        kept = {
+            choice
+            for choice in choices(questions()[question])
+            if files & {f"{folder}/{choice}.py", f"{folder}/{choice}/__init__.py"}
         }
-        kept = {choice for choice, module in modules.items() if module in files}
         assert kept == ({answers[question]} if question in answers else set())
 
 

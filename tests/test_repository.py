@@ -54,11 +54,16 @@ def test_the_readmes_tree_is_a_rendered_project() -> None:
 # Files of a variant, one that they are taken from here, and a word that its own texts alone have.
 VARIANTS = {
     "auth": (
-        ["app/auth/{}.py", "app/auth/{}_dev.py", "tests/core/auth_styles/{}.py"],
+        [
+            "app/core/auth/{}/__init__.py",
+            "app/core/auth/{}/proxy.py",
+            "app/core/auth/{}/dev.py",
+            "tests/core/auth_styles/{}.py",
+        ],
         ("header", "AUTH_PROXY_SECRET"),
     ),
-    "store": (["app/store/{}.py", "tests/core/stores/{}.py"], ("memory", "DATABASE_URL")),
-    "model": (["app/model/{}.py"], ("openai", "LITELLM_API_KEY")),
+    "store": (["app/core/store/{}.py", "tests/core/stores/{}.py"], ("memory", "DATABASE_URL")),
+    "model": (["app/core/agent/model/{}.py"], ("openai", "LITELLM_API_KEY")),
 }
 
 
@@ -72,8 +77,10 @@ def test_a_variant_that_is_made_by_the_steps_is_copied_and_starts(
     row = ""
     for file in files:
         made = template / "template" / file.format("yours")
-        assert f"`{made.relative_to(template)}`" in steps
-        text = (made.parent / Path(file).name.format(like)).read_text()
+        place = Path(file).parent if "/{}/" in file else Path(file)
+        assert f"`template/{str(place).format('yours')}`" in steps
+        text = (template / "template" / file.format(like)).read_text()
+        made.parent.mkdir(exist_ok=True)
         text = text.replace(f"{like.capitalize()}Settings", "YoursSettings")
         text = text.replace(f".{like} import", ".yours import")
         made.write_text(text)

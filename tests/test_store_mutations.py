@@ -38,11 +38,12 @@ def test_no_statement_can_do_without_its_owner(
     projects: dict[str, Path], postgres: str, tmp_path: Path, store: str
 ) -> None:
     project = projects[f"hello-anonymous-{store}"]
-    mutants = list(without_one_predicate(project, tmp_path, "app/store/*.py"))
+    mutants = list(without_one_predicate(project, tmp_path, "app/core/store/**/*.py"))
     assert len(mutants) > 10
     # The tests that are about it.
     seeing = "owner or organisation or purge or removal or feedback or usage"
-    files = "tests/core/store/test_store.py tests/core/commands/test_data.py tests/core/http/test_feedback.py"
+    files = "tests/core/store/test_store.py tests/core/commands/test_data.py"
+    files += " tests/core/http/test_feedback.py"
     assert survivors(postgres, f"-x -k '{seeing}' {files}", project, mutants) == []
 
 

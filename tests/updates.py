@@ -23,7 +23,7 @@ OWN_AGENT = '''"""Our agent."""
 
 from agents import Agent, RunContextWrapper
 
-from .run import Context
+from .core.agent import Context
 from .tools import open_door
 
 
@@ -37,7 +37,7 @@ OWN_TOOLS = f'''"""Our tools."""
 
 from agents import function_tool
 
-from .run import ToolContext
+from .core.agent import ToolContext
 {NEW_TOOL}'''
 NEW_METHOD = '''
     async def doors(self) -> int:
@@ -75,7 +75,7 @@ def edit_beside_the_answers(project: Path) -> None:
     add(project, "limits[redis]", *DEPENDENCIES)
     add(project, "--dev", "hangings", "pots", "pytest-doors")
     server = project / "app" / "server.py"
-    sdk, context = "from chatkit import types as ck\n", "from .context import RequestContext\n"
+    sdk, context = "from chatkit import types as ck\n", "from .core import Events, RequestContext\n"
     replace(server, sdk, f"import structlog\n{sdk}")
     replace(server, context, f"{context}from .doors import DOORS\n")
     settings = project / ".env.example"

@@ -25,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 
-import around
+import inspect_host
 from steps import (
     ALREADY,
     ENVIRON,
@@ -113,8 +113,8 @@ def ask_server() -> str:
     main = ROOT / "app" / "main.py"
     if not main.is_file():
         raise StepFailed("app/main.py is missing, so there is no server to ask")
-    if not around.is_the_templates(main.read_text(encoding="utf-8", errors="replace")):
-        return f"skipped: app/main.py is not the template's: {around.ELSEWHERE}"
+    if not inspect_host.is_the_templates(main, inspect_host.read(main)):
+        return f"skipped: app/main.py is not the template's: {inspect_host.ELSEWHERE}"
     known_by: dict[str, str] = {}
     if (ROOT / "app" / "__main__.py").is_file():
         helper = run(project_python(), "-m", "app", "dev", environ=OFFLINE)
@@ -195,7 +195,7 @@ STEPS = {
     ".env": make_env_file,
     "environment": make_environment,
     "git": make_repository,
-    "around": around.describe,
+    "around": inspect_host.describe,
     "request": ask_server,
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from steps import ANSWERS, ROOT, answer_in, ours_is_missing, run, update_with
 
-NOTE = "The template's file"
+OUR_MAIN = re.compile(r"^from \.core(\.application)? import .*\bcreate_app\b", re.MULTILINE)
 ELSEWHERE = (
     "copy the project into a folder below, as in backend/chat, or run it beside as a service."
 )
@@ -95,15 +95,18 @@ def look_around(folder: Path) -> Found:
             break
         try:
             code = path.read_bytes() if path.stat().st_size < LONGEST else b""
-            if not is_the_templates(code[:1000].decode(errors="replace")):
+            if not is_the_templates(path, code[:1000].decode(errors="replace")):
                 look_at(ast.parse(code), path, path.relative_to(folder).as_posix(), found)
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue  # what nobody can read is no application
     return found
 
 
-def is_the_templates(text: str) -> bool:
-    return NOTE in text[:400]
+def is_the_templates(path: Path, text: str) -> bool:
+    """Whether a file belongs to this project: app/core, hooks, mount.py, our main.py."""
+    app = ROOT / "app"
+    ours = app / "core" in path.parents or path.parent == ROOT / "hooks" or path == app / "mount.py"
+    return ours or bool(OUR_MAIN.search(text))
 
 
 def look_at(tree: ast.Module, path: Path, name: str, found: Found) -> None:
@@ -270,7 +273,7 @@ def answers_for(found: Found, folder: Path) -> Iterable[str]:
 
 
 def uses_postgres() -> bool:
-    return (ROOT / "app" / "store" / "postgres.py").is_file()
+    return (ROOT / "app" / "core" / "store" / "postgres").is_dir()
 
 
 def read(path: Path) -> str:
