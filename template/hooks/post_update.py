@@ -1,8 +1,9 @@
 """Look after a project that has been updated: `python3 hooks/post_update.py`, as often as you like.
 The template's file: improvements arrive through `copier update`.
 
-One line a step: conflicts, which Copier leaves in the files without a word, the environment, the
-settings that `.env` lacks, migrations, what a new level is meant for, and the project's tests.
+One line a step: conflicts, which Copier leaves in the files without a word, edits in files that
+moved, imports of modules that moved, the environment, the settings that `.env` lacks, migrations,
+what a new level is meant for, and the project's tests.
 Exits 1 with one sentence on stderr when a step fails, 130 when it is interrupted.
 """
 
@@ -12,7 +13,9 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
+import renamed
 from steps import (
     ANSWERS,
     ROOT,
@@ -67,6 +70,58 @@ def find_conflicts() -> str:
 
 def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def rewrite_imports() -> str:
+    """Let the owner's files import from where things are since 2.0.0."""
+    lines: list[str] = []
+    for path in owners_python():
+        folder = path.parent.relative_to(ROOT)
+        before = path.read_text(encoding="utf-8")
+        here = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in owners_python()}
+        after, changes = renamed.rewritten(before, ".".join(folder.parts), here)
+        if changes:
+            path.write_text(after, encoding="utf-8")
+            lines += [f"    {path.relative_to(ROOT).as_posix()}, {change}" for change in changes]
+    return "\n".join(["rewritten:", *lines]) if lines else "all are as they should be"
+
+
+def owners_python() -> list[Path]:
+    """Python files of app/ and tests/ that are not the template's."""
+    return [
+        path
+        for folder in ("app", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.relative_to(ROOT).parts[1] != "core"
+    ]
+
+
+def name_moved_edits() -> str:
+    """Files of the template that moved or went, and that the owner had edited: Copier says nothing.
+
+    An edit is a commit that changes the file and not the answers, as each update does.
+    """
+    deleted = ("--name-only", "--no-renames", "--diff-filter=D", "--relative")
+    gone = run("git", "diff", *deleted, "HEAD").stdout  # empty before the first commit
+    edited: list[str] = []
+    for name in gone.splitlines():
+        commits = run("git", "log", "--format=%H", "--", name).stdout.split()
+        changed = [must("git", "show", "--name-only", "--format=", one).split() for one in commits]
+        if not commits or any(not _has_answers(names) for names in changed):
+            edited.append(name)
+    if not edited:
+        return "none of yours was in a file that moved"
+    lines = [f"    {name}{_new_place(name)}: `git log -p -- {name}`" for name in edited]
+    return "\n".join(["your edits are no longer in:", *lines])
+
+
+def _has_answers(names: list[str]) -> bool:
+    return any(name.rpartition("/")[2] == ANSWERS.name for name in names)
+
+
+def _new_place(name: str) -> str:
+    module = renamed.MODULES.get(name.rpartition(".")[0].replace("/", "."))
+    return f" (now {module.replace('.', '/')}.py)" if module else ""
 
 
 def name_settings() -> str:
@@ -151,6 +206,8 @@ def run_tests() -> str:
 
 STEPS = {
     "conflicts": find_conflicts,
+    "moved": name_moved_edits,
+    "imports": rewrite_imports,
     "environment": make_environment,
     "settings": name_settings,
     "migrations": name_migrations,
