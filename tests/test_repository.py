@@ -12,6 +12,7 @@ import yaml
 
 from .matrix import ROOT, choices, questions
 from .rendering import COPIER, clone_template, commit, git, run, tree
+from .sizes import with_table
 from .tree import with_tree
 from .updates import replace
 from .warm import stand_in
@@ -49,6 +50,10 @@ def test_the_readmes_table_has_every_question_and_choice() -> None:
 
 def test_the_readmes_tree_is_a_rendered_project() -> None:
     assert with_tree(README) == README, "run `uv run python -m tests.tree`"
+
+
+def test_the_readmes_table_of_sizes_is_what_projects_weigh() -> None:
+    assert with_table(README) == README, "run `uv run python -m tests.sizes`"
 
 
 # Files of a variant, one that they are taken from here, and a word that its own texts alone have.
