@@ -1,6 +1,8 @@
 """The server that `app/server.py` inherits: it keeps conversations whole and private."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
 
 import anyio
 from chatkit import types as ck
@@ -25,6 +27,7 @@ from .store.base import (
     TurnLost,
     begin_request,
     is_thread_id,
+    new_id,
 )
 from .validation import check, parse
 
@@ -104,6 +107,11 @@ class BaseServer(ChatKitServer[RequestContext]):
         except Exception as error:
             event = self.explain(error)
             raise CustomStreamError(event.message or "", allow_retry=event.allow_retry) from None
+
+    def new_message(self, thread: ck.ThreadMetadata) -> ck.AssistantMessageItem:
+        """An assistant message without content yet, with an id of its own."""
+        place: Any = {"thread_id": thread.id, "created_at": datetime.now()}
+        return ck.AssistantMessageItem(id=new_id("message"), content=[], **place)
 
     async def ready(self) -> str | None:
         """Why nobody can be answered now, or None."""
