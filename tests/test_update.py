@@ -110,7 +110,7 @@ WIRING = {"README.md", "AGENTS.md", ".env.example", "pyproject.toml"}
 WIRING |= {"docs/stores.md", "docs/production.md", "docs/operations.md", "docs/concepts.md"}
 # What else a change of the answer may touch.
 OWN = {
-    "auth": r"app/core/(auth/.*|store/embedded.py)|tests/core/(auth.*/.*|database.py)",
+    "auth": r"app/core/(auth/.*|store/(embedded|pool).py)|tests/core/(auth.*/.*|database.py)",
     "store": r"(app|tests)/core/(stores?|commands)/.*|migrations/.*|alembic.ini"
     r"|compose.yaml|tests/core/database.py",
     "model": r"app/core/agent/model/.*|tests/core/agent/test_(azure|litellm).py",
