@@ -22,7 +22,8 @@ LARGEST = {"level": "production", "auth": "jwt", "store": "postgres", "model": "
 def edit_more(project: Path) -> None:
     """What an owner edits, and a model to pick."""
     edit(project)
-    replace(project / "app" / "server.py", "models = ()", 'models = ("gpt-5",)')
+    server = project / "app" / "server.py"
+    replace(server, "selectable_models = ()", 'selectable_models = ("gpt-5",)')
 
 
 def test_an_agent_grows_into_production_with_its_owners_files_untouched(
@@ -98,7 +99,7 @@ def test_the_example_can_be_deleted(template: Path, tmp_path: Path) -> None:
     for name in ("desk", "widgets"):
         shutil.rmtree(project / "app" / name)
     server = project / "app" / "server.py"
-    text = re.sub(r"from \.desk import .*\n", "", server.read_text())
+    text = re.sub(r"from \.desk\.\w+ import .*\n", "", server.read_text())
     head, _, rest = text.partition("    # What the desk adds")
     server.write_text(head + rest[rest.index("    async def respond") :])
 

@@ -11,9 +11,9 @@ from .core.agent import AgentServer
 
 
 class Server(AgentServer):
-    """Answers with the agent of `agent.py`; `models` lists what a model picker may ask for."""
+    """Answers with the agent of `agent.py`."""
 
-    models = ()
+    selectable_models = ()  # what a model picker may ask for
 
     async def respond(
         self, thread: ck.ThreadMetadata, message: ck.UserMessageItem | None, context: RequestContext

@@ -68,13 +68,23 @@ class RunSettings(ModelSection, AppSettings):
         return super().startup_warnings() + [OFFLINE_NOTICE] * self.is_offline
 
 
+# Attributes of a server that an owner may have set before 2.0.0: they would be ignored now.
+RENAMED = {"models": "selectable_models", "tools": "selectable_tools"}
+
+
 class AgentServer(BaseServer):
     """A server whose answers come from an agent: call `run` in `respond`."""
 
     model: Model
-    models: tuple[str, ...] = ()  # what `inference_options.model` may ask for
-    tools: tuple[str, ...] = ()  # what `inference_options.tool_choice` may ask for
+    selectable_models: tuple[str, ...] = ()  # what `inference_options.model` may ask for
+    selectable_tools: tuple[str, ...] = ()  # what `inference_options.tool_choice` may ask for
     converter = ResponseStreamConverter()  # of images and citations
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for old, new in RENAMED.items():
+            if old in vars(cls):
+                raise SystemExit(f"{cls.__name__} sets `{old}`, which is called `{new}` now.")
 
     def __init__(self, store: BaseStore, settings: RunSettings) -> None:
         super().__init__(store, settings)
@@ -140,7 +150,8 @@ class AgentServer(BaseServer):
         async for item in self._paginate_thread_items_reverse(*where):
             if isinstance(item, ck.UserMessageItem):
                 picked = item.inference_options.model
-                return ck.InferenceOptions(model=picked if picked in self.models else None)
+                known = picked in self.selectable_models
+                return ck.InferenceOptions(model=picked if known else None)
         return ck.InferenceOptions()
 
     async def begin(self, agent: Agent[Context], about: Context) -> tuple[Agent[Context], Any]:
@@ -162,7 +173,8 @@ class AgentServer(BaseServer):
     def run_config(self, asked: ck.InferenceOptions) -> RunConfig:
         """The run's model and settings: what a client asks for counts only if it is listed."""
         tool = asked.tool_choice and asked.tool_choice.id
-        if tool not in (None, *self.tools) or asked.model not in (None, *self.models):
+        models, tools = self.selectable_models, self.selectable_tools
+        if tool not in (None, *tools) or asked.model not in (None, *models):
             raise CustomStreamError("This choice is not available here. Please make another.")
         return RunConfig(
             model=self.agent_models,

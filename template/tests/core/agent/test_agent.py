@@ -21,8 +21,9 @@ from openai.types.responses.response_input_param import ResponseInputParam
 from openai.types.responses.response_reasoning_item import Summary
 from pydantic import TypeAdapter
 
-from app.core.agent.run import Context, RunSettings, ToolContext
+from app.core.agent.run import RENAMED, Context, RunSettings, ToolContext
 from app.core.http.streaming import ResponseTask
+from app.server import Server
 
 from ..chat import (
     Json,
@@ -207,8 +208,8 @@ def test_a_turn_that_the_browser_goes_on_with_keeps_the_picked_model_and_the_que
     monkeypatch.setattr("app.server.assistant", MAPS)
     monkeypatch.setattr("app.core.agent.run.RunSettings.is_offline", False)
     monkeypatch.setattr("app.server.Server.titles", None, raising=False)
-    monkeypatch.setattr("app.server.Server.models", ("big",))
-    monkeypatch.setattr("app.server.Server.tools", ("open_map",))
+    monkeypatch.setattr("app.server.Server.selectable_models", ("big",))
+    monkeypatch.setattr("app.server.Server.selectable_tools", ("open_map",))
     monkeypatch.setattr(answering, "model", ScriptedModel([[assistant_message("Default.")]]))
     monkeypatch.setattr(answering, "_named", {"big": big})
     picked = {"model": "big", "tool_choice": {"id": "open_map"}}
@@ -218,7 +219,7 @@ def test_a_turn_that_the_browser_goes_on_with_keeps_the_picked_model_and_the_que
     assert [call.model_settings.tool_choice for call in big.calls] == ["open_map", None]
     assert texts(big.calls[-1])[0] == "Where is Oslo?"  # though 25 results are behind it
 
-    monkeypatch.setattr("app.server.Server.models", ())
+    monkeypatch.setattr("app.server.Server.selectable_models", ())
     again = [[shown], [assistant_message("By the default.")]]
     monkeypatch.setattr(answering, "model", ScriptedModel(again))
     person.say("And Rome?", thread_id)
@@ -550,10 +551,10 @@ def test_a_client_may_ask_only_for_what_is_listed(
     assert refused["message"] == "This choice is not available here. Please make another."
     assert not refused["allow_retry"]
     assert model.calls == ()
-    talker.tools = ("weather",)
+    talker.selectable_tools = ("weather",)
     assert asking_for(person, tool_choice={"id": "weather"})["type"] == "thread.item.done"
     assert list(model.calls)[-1].model_settings.tool_choice == "weather"
-    del talker.tools
+    del talker.selectable_tools
 
 
 def test_a_model_that_is_picked_is_made_once(
@@ -571,7 +572,7 @@ def test_a_model_that_is_picked_is_made_once(
 
     scripted()
     monkeypatch.setattr("app.core.agent.run.build_model", build)
-    monkeypatch.setattr("app.server.Server.models", ("large", "small"))
+    monkeypatch.setattr("app.server.Server.selectable_models", ("large", "small"))
     for name in ("large", "small", "large"):
         assert asking_for(person, model=name)["type"] == "thread.item.done"
     assert made == ["large", "small"]
@@ -781,3 +782,11 @@ def test_a_workflow_that_is_resumed_keeps_naive_times(
     events = person.say("Go on", thread_id)
     assert text_of(events) == "two"
     assert [item["id"] for item in person.items(thread_id)].count("wf_1") == 1
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_attribute_that_was_renamed_stops_the_start_with_its_new_name(
+    old: str, new: str
+) -> None:
+    with pytest.raises(SystemExit, match=f"`{old}`.*`{new}`"):
+        type("Server", (Server,), {old: ("gpt-5",)})

@@ -123,7 +123,7 @@ def test_each_agent_asks_its_own_model_and_a_person_picks_the_first_ones(
     over = handoff(second, tool_name_override="roll_dice")  # which the stand-in calls
     first = Agent[Any](name="First", model=f"{PREFIX}a-first", handoffs=[over])
     monkeypatch.setattr("app.server.assistant", first)
-    monkeypatch.setattr("app.server.Server.models", (f"{PREFIX}a-third",))
+    monkeypatch.setattr("app.server.Server.selectable_models", (f"{PREFIX}a-third",))
     monkeypatch.setattr(server.app.state.server.settings, "text_window", 60.0)
     events = person.say("roll dice", inference_options={"model": picked})
     assert text_of(events).startswith("It rolled")
