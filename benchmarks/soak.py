@@ -41,7 +41,7 @@ ANSWERS = {"level": "production", "auth": "anonymous", "store": "postgres"}
 SERVED = """
 import asyncio
 from collections import Counter
-from app import run
+from app.core.agent import run
 from app.main import app
 from servers import ScriptedModel
 

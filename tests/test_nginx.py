@@ -20,7 +20,7 @@ NGINX = os.environ.get("NGINX") or shutil.which("nginx", path="/usr/sbin:/usr/bi
 HOLDING = """
 import asyncio
 from app.main import app
-from app import run
+from app.core.agent import run
 
 go = asyncio.Event()
 

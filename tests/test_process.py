@@ -41,7 +41,7 @@ import asyncio, os
 from agents.testing import ScriptedModel, assistant_message
 from openai.types.responses import ResponseTextDeltaEvent as Delta
 from app.main import app
-from app import run
+from app.core.agent import run
 
 made = 0
 words, word = int(os.environ.get("WORDS", 6000)), int(os.environ.get("WORD", 0))
