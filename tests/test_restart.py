@@ -226,7 +226,7 @@ class Person:
             body = {"type": "items.list", "params": params}
             page = (await self.http.post("/chatkit", json=body)).json()
             items += page["data"]
-            params.get("after") = page["after"]
+            params["after"] = page.get("after")
             if not page["has_more"]:
                 return items
 
