@@ -14,6 +14,7 @@ from openai.types.responses import EasyInputMessageParam, ResponseInputTextParam
 
 from ..context import RequestContext
 from ..store.base import new_id
+from .call_ids import call_id_of
 
 Input = list[TResponseInputItem]
 # From who asks and a tag's id to what the model may know of it; empty where it is not theirs.
@@ -37,13 +38,17 @@ class History(ThreadItemConverter):
     ) -> TResponseInputItem | Input | None:
         match item.content:
             case {"type": "tool_record", "items": items}:
-                return cast(Input, items)
+                return [_with_call_id(item.id, part) for part in items]
             case {"type": "pending_run" | "stopped"}:
                 return None  # a call without its output; the mark of a guardrail
             case str():
                 return await super().hidden_context_to_input(item)
         text = item.model_copy(update={"content": json.dumps(item.content, default=str)})
         return await super().hidden_context_to_input(text)
+
+    async def client_tool_call_to_input(self, item: ck.ClientToolCallItem) -> Input | None:
+        found = await super().client_tool_call_to_input(item)
+        return [_with_call_id(item.id, part) for part in cast(Input, found or [])]
 
     async def tag_to_message_content(self, tag: ck.UserMessageTagContent) -> ResponseInputTextParam:
         resolve = self.tags.get(tag.group or "")
@@ -76,10 +81,21 @@ def of_tools(items: Sequence[RunItem]) -> list[Any]:
     return [item.to_input_item() for item in items if isinstance(item, of_tool)]
 
 
+def _with_call_id(item_id: str, part: Any) -> Any:
+    """A call or its output, with the id of the item that keeps both.
+
+    A provider's own id may be another call's too, and be refused by the next provider.
+    """
+    return {**part, "call_id": call_id_of(item_id)}
+
+
 def tool_record(thread: ck.ThreadMetadata, call: Any, output: Any) -> ck.HiddenContextItem:
     """A server tool's call with its output, for the model's later turns; never shown."""
     kept = ("type", "call_id", "name", "arguments", "output")
-    items = [{name: part[name] for name in kept if name in part} for part in (call, output)]
-    content = {"type": "tool_record", "items": items}
     new, now = new_id("message"), datetime.now()
+    items = [
+        _with_call_id(new, {name: part[name] for name in kept if name in part})
+        for part in (call, output)
+    ]
+    content = {"type": "tool_record", "items": items}
     return ck.HiddenContextItem(id=new, thread_id=thread.id, created_at=now, content=content)

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from agents import Model, ModelResponse
+from agents import Model, ModelResponse, OpenAIResponsesModel
 from agents.items import TResponseStreamEvent
 
+from .call_ids import CallIds
 from .citations import Citations
 
 # One correction: takes an event of a response and yields what goes on in its place.
@@ -22,16 +23,25 @@ class NormalizedModel(Model):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)  # attributes that the runner reads of some models only
 
-    async def get_response(self, *args: Any, **rest: Any) -> ModelResponse:
-        return await self.model.get_response(*args, **rest)
+    async def get_response(
+        self, system_instructions: Any, input: Any, *args: Any, **rest: Any
+    ) -> ModelResponse:
+        response = await self.model.get_response(system_instructions, input, *args, **rest)
+        response.output = self._call_ids(input).of_output(response.output)
+        return response
 
-    async def stream_response(self, *args: Any, **rest: Any) -> AsyncIterator[TResponseStreamEvent]:
-        stages: tuple[Stage, ...] = (Citations(),)
-        events: Any = self.model.stream_response(*args, **rest)
+    async def stream_response(
+        self, system_instructions: Any, input: Any, *args: Any, **rest: Any
+    ) -> AsyncIterator[TResponseStreamEvent]:
+        stages: tuple[Stage, ...] = (Citations(), self._call_ids(input))
+        events: Any = self.model.stream_response(system_instructions, input, *args, **rest)
         async with aclosing(events):
             async for event in events:
                 for normal in _through(stages, event):
                     yield normal
+
+    def _call_ids(self, given: Any) -> CallIds:
+        return CallIds(given, promised=isinstance(self.model, OpenAIResponsesModel))
 
     def get_retry_advice(self, request: Any) -> Any:
         return self.model.get_retry_advice(request)

@@ -18,7 +18,7 @@ from app.core.settings import Settings
 from ..chat import Json
 from ..fixtures import RunningServer, serve
 
-Call = tuple[str, str, str]  # a tool's name, its arguments as JSON, and the call's id
+Call = tuple[str, str, str | None]  # a tool's name, its arguments as JSON, the call's id if any
 Edit = Callable[[list[Json]], Iterable[Json]]
 Check = Callable[[Json], str | None]  # reads a request; why the service refuses it, or None
 
@@ -42,7 +42,8 @@ class Say:
         deltas += [{"content": "", "annotations": cited}] * (2 if cited else 0)
         for index, (name, arguments, call_id) in enumerate(self.calls):
             function = {"name": name, "arguments": arguments}
-            call = {"index": index, "id": call_id, "type": "function", "function": function}
+            call = {"index": index, "type": "function", "function": function}
+            call |= {} if call_id is None else {"id": call_id}
             deltas.append({"tool_calls": [call]})
         reason = "tool_calls" if self.calls else "stop"
         for delta in [*deltas, {}]:
@@ -58,7 +59,8 @@ class Say:
         for name, arguments, call_id in self.calls:
             place, item_id = len(output), f"fc_{len(output)}"
             item: Json = {"id": item_id, "type": "function_call", "status": "in_progress"}
-            item |= {"name": name, "call_id": call_id, "arguments": ""}
+            item |= {"name": name, "arguments": ""}
+            item |= {} if call_id is None else {"call_id": call_id}
             yield {"type": "response.output_item.added", "output_index": place, "item": item}
             where = {"output_index": place, "item_id": item_id}
             delta = {"type": "response.function_call_arguments.delta", "delta": arguments}

@@ -132,7 +132,8 @@ def test_what_was_kept_is_gone_after_the_answer_and_its_call_is_remembered(
     person.say("Thanks", thread_id)
     given: Any = model.calls[-1].input
     calls = [item["call_id"] for item in given if "call_id" in item]
-    assert calls == [CALL, CALL]
+    assert len(calls) == 2  # the call and its output
+    assert len(set(calls)) == 1
 
 
 def test_somebody_may_write_on_before_they_answer(server: RunningServer, person: Person) -> None:
@@ -407,7 +408,9 @@ def test_an_agent_that_is_a_tool_asks_and_its_answer_is_remembered(
     assert text_of(answer(person, thread_id, card, True)) == "Done."
     person.say("Thanks", thread_id)
     given: Any = model.calls[-1].input
-    assert [item["call_id"] for item in given if "call_id" in item] == ["outer", "outer"]
+    [name] = [item["name"] for item in given if "name" in item]
+    assert name == "ask_inner"
+    assert len({item["call_id"] for item in given if "call_id" in item}) == 1
     assert "It is off." in outputs(model)[0]
 
 
@@ -438,7 +441,9 @@ def test_what_ended_beside_a_question_is_remembered_once(
     answer(person, thread_id, card, True)
     person.say("Thanks", thread_id)
     given: Any = model.calls[-1].input
-    assert [i["call_id"] for i in given if "output" in i] == ["track", CALL]
+    names = {i["call_id"]: i["name"] for i in given if "name" in i}
+    ended = [names[i["call_id"]] for i in given if "output" in i]
+    assert ended == ["track_parcel", "cancel_order"]
     assert [i for i in given if "call_id" in i and not i["call_id"]] == []
 
 
