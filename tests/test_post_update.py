@@ -98,6 +98,45 @@ def test_without_git_it_does_not_pretend_to_have_looked(project: Project) -> Non
     project.bring("git")
 
 
+def test_imports_of_modules_that_moved_are_rewritten_in_the_owners_files(project: Project) -> None:
+    project.write(
+        "app/doors.py",
+        "from .run import Context, ToolContext\n"
+        "from .store.base import (\n    BaseStore,\n    Lease,\n)\n"
+        "from app.main import create_app\n"
+        "from .actions import Acting\n",
+    )
+    project.write("app/settings.py", "OURS = 1\n")  # an owner's, of a name that the template had
+    project.write("app/shop.py", "from .settings import OURS\n")
+    said = project.hook().stdout
+    assert (project.root / "app" / "doors.py").read_text() == (
+        "from .core.agent import Context, ToolContext\n"
+        "from .core import BaseStore\n"
+        "from .core.store.base import Lease\n"
+        "from app.core import create_app\n"
+        "from .core.production import ActionContext as Acting\n"
+    )
+    assert (project.root / "app" / "shop.py").read_text() == "from .settings import OURS\n"
+    assert "    app/doors.py, line 1: from .core.agent import Context, ToolContext\n" in said
+    assert project.report()["imports"] == "all are as they should be"
+
+
+def test_an_owners_edit_in_a_file_that_moved_is_named(project: Project) -> None:
+    project.write("app/run.py", "TURNS = 1\n")
+    project.write("app/lease.py", "SECONDS = 1\n")
+    project.write(".copier-answers.yml", ANSWERS.replace("1.0.0", "1.1.0"))
+    project.git("add", "--all")
+    project.git("commit", "--message", "Update")
+    project.write("app/run.py", "TURNS = 2\n")
+    project.git("commit", "--all", "--message", "Turn twice")
+    for name in ("run", "lease"):
+        (project.root / "app" / f"{name}.py").unlink()
+    said = project.hook().stdout
+    assert "    app/run.py (now app/core/agent/run.py): `git log -p -- app/run.py`\n" in said
+    assert "app/lease.py" not in said
+    project.git("reset", "--hard", "--quiet", "HEAD~2")
+
+
 def test_new_dependencies_are_installed(project: Project) -> None:
     project.edit("pyproject.toml", '"h11"', '"h11", "iniconfig"')
     assert project.report()["environment"] == "done: uv sync"
