@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -113,9 +112,6 @@ def test_the_store_is_called_by_its_parameters_names(
     assert expected <= seen
 
 
-@pytest.mark.skipif(
-    not find_spec("app.core.agent.contained_tools"), reason="no agent at this level"
-)
 def test_a_tool_that_exits_is_no_failed_tool_for_the_sdk() -> None:
     """As soon as this fails, `app/core/agent/contained_tools.py` can go."""
 

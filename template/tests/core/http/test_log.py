@@ -44,7 +44,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 def lines_of(log: io.StringIO) -> list[Json]:
     """The lines of requests, as production writes them."""
-    every = [json.loads(line) for line in log.getvalue().splitlines()]
+    every = [json.loads(line) for line in log.getvalue().splitlines() if line[:1] == "{"]
     return [line for line in every if line["event"] == "request"]
 
 

@@ -367,6 +367,22 @@ def test_a_page_of_threads_continues_where_the_thread_at_the_cursor_was_deleted(
     with_store(check)
 
 
+def test_a_page_after_a_deleted_item_looks_at_the_items_of_its_owner_alone() -> None:
+    async def check(store: BaseStore) -> None:
+        thread = a_thread()
+        for owner, count in [(one, 9) for one in OTHERS] + [(ME, 3)]:
+            await store.save_thread(thread, owner)
+            for _ in range(count):
+                item = message(thread, id=new_id("message"))
+                await store.add_thread_item(thread.id, item, owner)
+        mine = (await store.load_thread_items(thread.id, None, 9, "asc", ME)).data
+        await store.delete_thread_item(thread.id, mine[1].id, ME)
+        rest = await store.load_thread_items(thread.id, mine[1].id, 9, "asc", ME)
+        assert rest.data == mine[2:]
+
+    with_store(check)
+
+
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_a_page_of_items_continues_where_the_item_at_the_cursor_was_deleted(order: Any) -> None:
     async def check(store: BaseStore) -> None:
