@@ -423,7 +423,8 @@ def test_an_application_of_the_owners_is_not_asked(served: Project) -> None:
 
 
 def test_a_server_that_dies_at_its_start_is_quoted(served: Project) -> None:
-    ending = "TEXT = '''\nfrom .core import create_app\n'''\nraise SystemExit('JWT_ISSUER is missing.')\n"
+    ending = "TEXT = '''\nfrom .core import create_app\n'''\n"
+    ending += "raise SystemExit('JWT_ISSUER is missing.')\n"
     (served.root / "app" / "main.py").write_text(ending)
     sentence = served.failure()
     assert "it ended at its start (its last words: JWT_ISSUER is missing)" in sentence

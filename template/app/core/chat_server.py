@@ -12,23 +12,11 @@ from chatkit.store import NotFoundError
 
 from .config import AppSettings
 from .context import RequestContext
-from .errors import (
-    StoreUnavailable,
-    error_event,
-    logger,
-    report,
-)
+from .errors import StoreUnavailable, error_event, logger, report
 from .http.rate_limit import ConcurrencyLimit
 from .lease import TurnLease
 from .log_context import log_context
-from .store.base import (
-    BaseStore,
-    Lease,
-    TurnLost,
-    begin_request,
-    is_thread_id,
-    new_id,
-)
+from .store.base import BaseStore, Lease, TurnLost, begin_request, is_thread_id, new_id
 from .validation import check, parse
 
 PERSIST_LIMIT = 5.0  # seconds to store a partial answer after a Stop

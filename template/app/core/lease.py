@@ -7,12 +7,7 @@ from contextlib import suppress
 from chatkit.types import ErrorEvent
 
 from .context import RequestContext
-from .errors import (
-    StoreUnavailable,
-    error_event,
-    logger,
-    report,
-)
+from .errors import StoreUnavailable, error_event, logger, report
 from .log_context import log_context
 from .store.base import BaseStore, Lease, TurnLost
 from .validation import closed

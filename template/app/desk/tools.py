@@ -13,20 +13,8 @@ from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from chatkit.widgets import WidgetRoot
 
 from ..core.agent import ToolContext
-from ..widgets import (
-    Letter,
-    OrderLine,
-    OrderList,
-    ProblemForm,
-    Spending,
-    Spent,
-)
-from .orders import (
-    Order,
-    card_of,
-    find,
-    orders_of,
-)
+from ..widgets import Letter, OrderLine, OrderList, ProblemForm, Spending, Spent
+from .orders import Order, card_of, find, orders_of
 
 POLICY = "You may send back what you bought within **30 days**, unused, at our cost."
 

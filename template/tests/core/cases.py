@@ -4,12 +4,7 @@ from typing import Any, get_args
 
 from chatkit import types as ck
 
-from .chat import (
-    Json,
-    Person,
-    request,
-    user_input,
-)
+from .chat import Json, Person, request, user_input
 
 
 def request_types() -> set[str]:

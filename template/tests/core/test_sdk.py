@@ -16,12 +16,7 @@ from pydantic import ValidationError
 from app.core.context import RequestContext
 from app.core.store import open_store
 
-from .chat import (
-    Person,
-    request,
-    thread_id_of,
-    user_input,
-)
+from .chat import Person, request, thread_id_of, user_input
 from .fixtures import RunningServer, settings
 
 ME = RequestContext(user_id="me")

@@ -10,12 +10,7 @@ from agents import exceptions as sdk
 from chatkit.errors import CustomStreamError
 from chatkit.types import ErrorEvent
 
-from ..errors import (
-    describe,
-    error_event,
-    logger,
-    report,
-)
+from ..errors import describe, error_event, logger, report
 
 
 class ModelStalled(TimeoutError):

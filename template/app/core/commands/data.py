@@ -18,15 +18,7 @@ from rich.console import Console
 from rich.prompt import Confirm
 from rich.text import Text
 
-from .command_line import (
-    Org,
-    User,
-    is_terminal,
-    opened,
-    plainly,
-    progress,
-    written,
-)
+from .command_line import Org, User, is_terminal, opened, plainly, progress, written
 
 if TYPE_CHECKING:  # importing a store takes a second, in which a Ctrl-C would be a traceback
     from ..store.sql.retention import Owner, Retention, Table

@@ -9,12 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .command_line import (
-    Org,
-    in_utf8,
-    opened,
-    plainly,
-)
+from .command_line import Org, in_utf8, opened, plainly
 
 if TYPE_CHECKING:
     from ..store.sql.retention import Retention

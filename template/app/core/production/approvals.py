@@ -19,12 +19,7 @@ from ..agent.contained_tools import contain
 from ..agent.run import Context
 from ..chat_server import Events
 from ..store.base import new_id
-from .actions import (
-    STALE,
-    ActionContext,
-    Actions,
-    ActionServer,
-)
+from .actions import STALE, ActionContext, Actions, ActionServer
 from .widget import Widget
 
 

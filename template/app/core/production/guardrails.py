@@ -12,12 +12,7 @@ from chatkit import types as ck
 from ..agent.run import Context, Message
 from ..chat_server import Events
 from .input_text import text_of_message
-from .screening import (
-    MARK,
-    STOPPED,
-    ScreeningServer,
-    mark,
-)
+from .screening import MARK, STOPPED, ScreeningServer, mark
 
 # What the person has written in this turn: a message, or an answer to a question.
 _said: ContextVar[Message | ck.StructuredInputItem] = ContextVar("said", default=None)

@@ -11,12 +11,7 @@ from ..agent.retries import without_retries
 from ..agent.run import Context, Message, RunSettings
 from ..chat_server import Events
 from ..errors import report
-from ..store.base import (
-    BaseStore,
-    begin_request,
-    remember,
-    remembered,
-)
+from ..store.base import BaseStore, begin_request, remember, remembered
 from .ops.telemetry import TelemetryServer
 
 PATIENCE = 2.0  # seconds at the end of an answer; a later title is there at the next reload

@@ -25,15 +25,7 @@ from app.core.agent.run import RENAMED, Context, RunSettings, ToolContext
 from app.core.http.streaming import ResponseTask
 from app.server import Server
 
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    text_of,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from ..fixtures import RunningServer, serve, wait_until
 from .test_text_coalescing import pieces
 

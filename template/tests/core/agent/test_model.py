@@ -16,28 +16,9 @@ from app.server import Server
 
 from .. import auth_styles as people
 from .. import stores
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    text_of,
-    thread_id_of,
-    user_input,
-)
-from ..fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
-from .provider import (
-    DICE,
-    REFUSAL,
-    THOUGHT,
-    Asked,
-    provider,
-)
+from ..chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
+from ..fixtures import RunningServer, serve, settings, wait_until
+from .provider import DICE, REFUSAL, THOUGHT, Asked, provider
 
 
 def credentials(url: str) -> dict[str, Any]:

@@ -12,20 +12,9 @@ from chatkit.agents import ResponseStreamConverter, _convert_annotation
 from openai.types.responses.response_output_text_annotation_added_event import AnnotationURLCitation
 from pydantic import ValidationError
 
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-)
+from ..chat import Json, Person, text_of, thread_id_of
 from ..fixtures import RunningServer
-from .odd_provider import (
-    CHAT,
-    Call,
-    OddProvider,
-    Say,
-    serving,
-)
+from .odd_provider import CHAT, Call, OddProvider, Say, serving
 
 ODD = OddProvider()
 PLACE = {"start_index": 0, "end_index": 5}

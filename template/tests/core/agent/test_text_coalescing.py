@@ -14,13 +14,7 @@ from openai.types.responses import ResponseTextDeltaEvent
 
 from app.core.agent.run import RunSettings
 
-from ..chat import (
-    Json,
-    events_of,
-    request,
-    text_of,
-    user_input,
-)
+from ..chat import Json, events_of, request, text_of, user_input
 from ..fixtures import RunningServer, serve, wait_until
 
 ALWAYS = 60.0  # a window that no test outlives

@@ -13,14 +13,7 @@ from app.core.context import RequestContext
 from app.core.production.ops.usage_store import COUNTED, UsageStore
 
 from ..stores import counted
-from .test_data import (
-    ME,
-    MINE,
-    THEIRS,
-    DataStore,
-    empty,
-    with_store,
-)
+from .test_data import ME, MINE, THEIRS, DataStore, empty, with_store
 
 Json = dict[str, Any]
 ONE = Counter(dict(zip(COUNTED, (1, 2, 1000, 400, 100, 50), strict=True)))

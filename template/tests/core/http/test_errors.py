@@ -11,12 +11,7 @@ from chatkit.server import ChatKitServer
 from app.server import Server
 
 from ..cases import a_thread_of, cases
-from ..chat import (
-    Person,
-    request,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Person, request, thread_id_of, user_input
 from ..fixtures import RunningServer, serve
 
 UNKNOWN = "thr_0190000000007000800000000000beef"

@@ -8,12 +8,7 @@ from app.core.store.base import begin_request
 from ..cases import a_thread_of
 from ..chat import Person
 from ..fixtures import RunningServer, settings
-from ..store.test_store import (
-    ME,
-    OTHERS,
-    a_thread,
-    message,
-)
+from ..store.test_store import ME, OTHERS, a_thread, message
 
 
 def test_feedback_is_kept_with_its_owner_thread_and_items(

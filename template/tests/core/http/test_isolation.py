@@ -14,12 +14,7 @@ from app.core.store.base import BaseStore
 
 from ..auth_styles import newcomer, nobody
 from ..cases import a_thread_of, cases, request_types
-from ..chat import (
-    Json,
-    Person,
-    request,
-    user_input,
-)
+from ..chat import Json, Person, request, user_input
 from ..fixtures import RunningServer
 
 # What makes or lists one's own things has no id of another's to try.

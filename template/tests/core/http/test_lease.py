@@ -16,20 +16,8 @@ from app.core.lease import TurnLease
 from app.core.store import open_store
 from app.core.store.base import BaseStore, Lease, begin_request
 
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    thread_id_of,
-    user_input,
-)
-from ..fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ..chat import Json, Person, events_of, request, thread_id_of, user_input
+from ..fixtures import RunningServer, serve, settings, wait_until
 from .test_stop import Talker
 
 BUSY = "Another answer in this conversation is still being written. Please try again after it."

@@ -20,13 +20,7 @@ from app.core.logs import configure_logging
 from .. import auth_styles as people
 from .. import stores
 from ..cases import a_thread_of, cases
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    user_input,
-)
+from ..chat import Json, Person, events_of, request, user_input
 from ..fixtures import RunningServer, serve, wait_until
 
 SECRET = "hunter2-sesame"

@@ -7,12 +7,7 @@ import pytest
 from chatkit import types as ck
 
 from ..cases import a_thread_of, cases, request_types
-from ..chat import (
-    Person,
-    events_of,
-    text_of,
-    thread_id_of,
-)
+from ..chat import Person, events_of, text_of, thread_id_of
 from ..fixtures import RunningServer
 
 STREAMS = {"threads.create", "threads.add_user_message", "threads.retry_after_item"}

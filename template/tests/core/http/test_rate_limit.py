@@ -16,12 +16,7 @@ from app.core.http.rate_limit import RateLimit, open_rate_limit
 from app.core.settings import load_settings
 
 from ..chat import Person, user_input
-from ..fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ..fixtures import RunningServer, serve, settings, wait_until
 from .test_lease import Listener, is_speaking, talking
 from .test_stop import Talker
 

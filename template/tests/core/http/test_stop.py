@@ -18,12 +18,7 @@ from app.core.http.streaming import ResponseTask
 from app.core.store import open_store
 
 from ..cases import a_thread_of, cases
-from ..chat import (
-    Person,
-    events_of,
-    request,
-    user_input,
-)
+from ..chat import Person, events_of, request, user_input
 from ..fixtures import RunningServer, serve, wait_until
 
 ADDING = {

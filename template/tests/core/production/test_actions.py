@@ -15,16 +15,7 @@ from app.desk.actions import Note, actions
 
 from ..chat import Json, Person, thread_id_of
 from ..fixtures import RunningServer
-from .desk import (
-    calling,
-    done,
-    hidden,
-    items,
-    lock,
-    offered,
-    plain,
-    press,
-)
+from .desk import calling, done, hidden, items, lock, offered, plain, press
 
 STALE = "This button does not work any more. Please reload the conversation."
 

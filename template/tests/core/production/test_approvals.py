@@ -37,14 +37,7 @@ from app.core.agent.watched_run import CUT
 from app.core.chat_server import Events
 from app.desk import orders, tools
 
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    text_of,
-    thread_id_of,
-)
+from ..chat import Json, Person, events_of, request, text_of, thread_id_of
 from ..fixtures import RunningServer, wait_until
 from .desk import (
     CALL,

@@ -10,22 +10,9 @@ from app.agent import assistant
 from app.core.agent.run import Context
 from app.desk import conversation, tools
 
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-)
+from ..chat import Json, Person, text_of, thread_id_of
 from ..fixtures import RunningServer
-from .desk import (
-    CALL,
-    calling,
-    done,
-    offered,
-    outputs,
-    press,
-    script,
-)
+from .desk import CALL, calling, done, offered, outputs, press, script
 
 PAGE = {"url": "/orders/1001"}
 

@@ -15,21 +15,9 @@ from app.desk import orders
 from app.desk.conversation import RULES
 
 from ..agent.test_agent import texts
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, text_of, thread_id_of, user_input
 from ..fixtures import RunningServer
-from .desk import (
-    before_and_after_a_restart,
-    calling,
-    done,
-    outputs,
-    script,
-)
+from .desk import before_and_after_a_restart, calling, done, outputs, script
 
 
 def test_another_agent_takes_a_turn_over(server: RunningServer, person: Person) -> None:

@@ -7,12 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.core.production.ops.drain import (
-    CUT,
-    Drain,
-    DrainServer,
-    DrainSettings,
-)
+from app.core.production.ops.drain import CUT, Drain, DrainServer, DrainSettings
 
 from ..chat import user_input
 from ..fixtures import RunningServer, serve, wait_until

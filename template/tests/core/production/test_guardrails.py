@@ -17,20 +17,9 @@ from app.desk.guardrails import NO_CARDS, NO_PROMISES, no_cards
 
 from ..agent.test_agent import texts
 from ..agent.test_text_coalescing import Speaker
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, text_of, thread_id_of, user_input
 from ..fixtures import RunningServer
-from .desk import (
-    done,
-    offered,
-    press,
-    script,
-)
+from .desk import done, offered, press, script
 
 
 @input_guardrail

@@ -14,12 +14,7 @@ from app.desk import media
 from app.server import Server
 
 from ..agent.test_agent import texts
-from ..chat import (
-    Json,
-    Person,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, thread_id_of, user_input
 from ..fixtures import RunningServer, serve
 from .desk import script
 

@@ -21,23 +21,9 @@ from app.desk.media import Records
 
 from ..agent.provider import Asked, provider
 from ..agent.test_model import NAME, credentials
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    text_of,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
 from ..fixtures import RunningServer, serve, wait_until
-from .desk import (
-    done,
-    hidden,
-    items,
-    offered,
-    press,
-)
+from .desk import done, hidden, items, offered, press
 
 NUMBER = "4111 1111 1111 1111"
 

@@ -12,13 +12,7 @@ from app.server import Server
 from .. import auth_styles as people
 from .. import stores
 from ..cases import a_thread_of, cases, request_types
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, text_of, thread_id_of, user_input
 from ..fixtures import RunningServer, serve, settings
 from .desk import script
 

@@ -16,12 +16,7 @@ from app.core.settings import load_settings
 
 from ..agent.provider import DICE, provider
 from ..agent.test_model import NAME, credentials
-from ..chat import (
-    events_of,
-    request,
-    text_of,
-    user_input,
-)
+from ..chat import events_of, request, text_of, user_input
 from ..fixtures import RunningServer, serve, wait_until
 
 TEXT = "roll dice for Ada Lovelace"

@@ -13,14 +13,7 @@ from app.core.agent.run import Context, RunSettings
 
 from ..agent.test_model import NAME, credentials, standin
 from ..agent.test_text_coalescing import Speaker
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    thread_id_of,
-    user_input,
-)
+from ..chat import Json, Person, events_of, request, thread_id_of, user_input
 from ..fixtures import RunningServer, serve, wait_until
 
 __all__ = ["standin"]  # a fixture

@@ -10,20 +10,10 @@ from agents.testing import ModelStep, ScriptedModel, assistant_message, function
 from openai.types.responses import ResponseCompletedEvent, ResponseIncompleteEvent
 
 from app.core.production.ops.meter import CALLS, LENGTH, LimitReached
-from app.core.production.ops.turn_limits import (
-    LONG,
-    SECONDS,
-    STEPS,
-    within,
-)
+from app.core.production.ops.turn_limits import LONG, SECONDS, STEPS, within
 
 from ..agent.test_text_coalescing import Speaker, let_speak, pieces
-from ..chat import (
-    Json,
-    Person,
-    text_of,
-    thread_id_of,
-)
+from ..chat import Json, Person, text_of, thread_id_of
 from ..fixtures import RunningServer, wait_until
 from .desk import hidden, script
 

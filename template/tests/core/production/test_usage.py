@@ -24,29 +24,10 @@ from app.desk.guardrails import NO_PROMISES
 
 from ..agent.test_model import NAME, credentials, standin
 from ..agent.test_text_coalescing import Speaker
-from ..chat import (
-    Json,
-    Person,
-    events_of,
-    request,
-    text_of,
-    thread_id_of,
-    user_input,
-)
-from ..fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ..chat import Json, Person, events_of, request, text_of, thread_id_of, user_input
+from ..fixtures import RunningServer, serve, settings, wait_until
 from ..store.test_store import ME, OTHERS
-from .desk import (
-    calling,
-    done,
-    offered,
-    press,
-    script,
-)
+from .desk import calling, done, offered, press, script
 
 __all__ = ["standin"]  # a fixture
 ORDER = function_call("show_order", {"order": 1001}, call_id="1")

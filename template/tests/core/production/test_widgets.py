@@ -16,12 +16,7 @@ from app.core.production.widget import Widget
 
 from ..chat import Person, thread_id_of
 from ..fixtures import RunningServer
-from .desk import (
-    calling,
-    done,
-    items,
-    parts,
-)
+from .desk import calling, done, items, parts
 
 HOSTILE = ['a "quote" and \\"', "a line\nand another", "{{ 7 * 7 }}{% raw %}", "</script><script>"]
 EVERY = [one for one in vars(widgets).values() if isinstance(one, type) and issubclass(one, Widget)]

@@ -15,13 +15,7 @@ from pydantic import AnyUrl
 from app.core.context import RequestContext
 from app.core.errors import CursorError
 from app.core.store import open_store
-from app.core.store.base import (
-    BaseStore,
-    Lease,
-    TurnLost,
-    begin_request,
-    new_id,
-)
+from app.core.store.base import BaseStore, Lease, TurnLost, begin_request, new_id
 
 from ..fixtures import settings
 

@@ -6,12 +6,7 @@ from typing import Annotated
 from agents import Model, OpenAIResponsesModel
 from openai import AsyncAzureOpenAI
 
-from ...config import (
-    Address,
-    Key,
-    Section,
-    fitting,
-)
+from ...config import Address, Key, Section, fitting
 
 DEFAULT_MODEL = "gpt-5-mini"  # MODEL is the name of the deployment
 VERSION = "write it as in 2025-04-01-preview"

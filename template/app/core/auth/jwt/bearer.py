@@ -16,14 +16,7 @@ from ...config import Address, AppSettings
 from ...context import RequestContext
 from ...errors import ApiError, logger
 from .dev_key import DEV_KEY, dev_key
-from .jwks import (
-    PUBLIC,
-    SHARED,
-    Key,
-    KeySet,
-    key_for,
-    open_keys,
-)
+from .jwks import PUBLIC, SHARED, Key, KeySet, key_for, open_keys
 
 USES_COOKIES = False  # a page has to hand the token over itself
 MAX_TOKEN, MAX_ID = 16_384, 255  # characters; of an id: OpenID Connect Core 1.0, section 2

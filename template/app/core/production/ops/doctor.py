@@ -20,12 +20,7 @@ from ...config import stop_on_problems
 from ...errors import logger
 from ...settings import Settings, load_settings
 from ...store import open_store
-from .first_event import (
-    Skipped,
-    Wrong,
-    first_event,
-    helper_headers,
-)
+from .first_event import Skipped, Wrong, first_event, helper_headers
 from .usage import UsageSettings
 
 PATIENCE = 15.0  # seconds for a part to be there

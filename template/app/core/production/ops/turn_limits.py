@@ -12,12 +12,7 @@ from chatkit import types as ck
 from pydantic import Field
 
 from ...agent.history import History, Input
-from ...agent.run import (
-    AgentServer,
-    Context,
-    Message,
-    RunSettings,
-)
+from ...agent.run import AgentServer, Context, Message, RunSettings
 from ...chat_server import Events
 from ...config import Section
 from ...store.base import BaseStore

@@ -24,22 +24,10 @@ from ..base import (
     lease_of_new_thread,
     remember,
 )
-from ..embedded import (
-    DATA,
-    can_be_read,
-    conninfo_of,
-    embedded_server,
-)
+from ..embedded import DATA, can_be_read, conninfo_of, embedded_server
 from ..pool import Pool
 from ..sql.retention import Retention
-from ..sql.rows import (
-    ATTACHMENT,
-    ITEM,
-    as_json,
-    changed_columns,
-    columns_of,
-    page_of,
-)
+from ..sql.rows import ATTACHMENT, ITEM, as_json, changed_columns, columns_of, page_of
 from . import retention_statements
 from . import statements as sql
 from .connections import Connections, Rows, open_connections

@@ -12,13 +12,7 @@ from typing import Any
 import aiosqlite
 
 from ...errors import StoreUnavailable, logger
-from .schema import (
-    APPLICATION,
-    NEWER,
-    UPGRADES,
-    Unusable,
-    prepare,
-)
+from .schema import APPLICATION, NEWER, UPGRADES, Unusable, prepare
 
 Rows = list[Any]
 

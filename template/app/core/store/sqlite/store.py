@@ -25,14 +25,7 @@ from ..base import (
     remember,
 )
 from ..sql.retention import Retention
-from ..sql.rows import (
-    ATTACHMENT,
-    ITEM,
-    as_json,
-    changed_columns,
-    columns_of,
-    page_of,
-)
+from ..sql.rows import ATTACHMENT, ITEM, as_json, changed_columns, columns_of, page_of
 from . import statements as sql
 from .file import Rows, SqliteFile, reason_at_start
 

@@ -18,12 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.core.auth.jwt.jwks import open_keys
 
-from ...auth_styles.jwt import (
-    Private,
-    bearer,
-    part,
-    token,
-)
+from ...auth_styles.jwt import Private, bearer, part, token
 from ...chat import Person, request
 from ...fixtures import RunningServer, serve, wait_until
 

@@ -41,12 +41,7 @@ from ...auth_styles.jwt import (
     token,
 )
 from ...chat import Person, request
-from ...fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ...fixtures import RunningServer, serve, settings, wait_until
 from ...stores import LIVE
 
 OTHER = ed25519.Ed25519PrivateKey.generate()

@@ -35,12 +35,7 @@ from ...auth_styles.session import (
     value_of,
 )
 from ...chat import request
-from ...fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ...fixtures import RunningServer, serve, settings, wait_until
 from ...stores import LIVE
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -16,12 +16,7 @@ from ...cases import cases
 from ...chat import Json
 from ...fixtures import RunningServer, serve
 from ...stores import counted
-from ..test_store import (
-    ME,
-    a_thread,
-    message,
-    with_store,
-)
+from ..test_store import ME, a_thread, message, with_store
 
 # Round trips beside the SDK's own: a lease taken and given back. A new thread's is taken as it is
 # saved. (A renewal is one more, for turns that outlast a third of TURN_LEASE.)

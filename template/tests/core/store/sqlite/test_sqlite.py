@@ -30,21 +30,11 @@ from app.core.store.sqlite.store import SqliteSettings, SqliteStore, open_store
 from app.server import Server
 
 from ...chat import user_input
-from ...fixtures import (
-    RunningServer,
-    serve,
-    settings,
-    wait_until,
-)
+from ...fixtures import RunningServer, serve, settings, wait_until
 from ...http.test_lease import Listener, is_speaking
 from ...http.test_stop import Talker
 from ..test_cancellation import cancelled_at
-from ..test_store import (
-    ME,
-    OTHERS,
-    a_thread,
-    message,
-)
+from ..test_store import ME, OTHERS, a_thread, message
 
 Check = Callable[[SqliteStore], Awaitable[None]]
 Errors = Callable[[], list[str]]
